@@ -1,0 +1,57 @@
+"""The public functions: run an experiment, train a student."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from weakstrong.executors.local import Listener, RunReport, run_steps
+from weakstrong.experiment import Experiment
+from weakstrong.results import Results, collect, remember
+from weakstrong.store import Store
+from weakstrong.training.spec import Runtime
+
+
+def default_store() -> str:
+    """``$WEAKSTRONG_STORE``, or ``weakstrong-store`` in the working folder."""
+    return os.environ.get("WEAKSTRONG_STORE") or "weakstrong-store"
+
+
+def run(
+    experiment: Experiment | dict[str, Any] | str | Path, *, store: str | Path | Store | None = None,
+    runtime: Runtime | None = None, listener: Listener | None = None,
+) -> Results:  # fmt: skip
+    """Run what is not stored of an experiment and return its results.
+
+    Args:
+        experiment: an `Experiment`, its mapping, or the path of a YAML file.
+        store: where results live; default `default_store`.
+        runtime: how steps run; never changes a number's meaning.
+        listener: called at every event with (event, steps, words, number).
+
+    Returns:
+        scores in [0, 1] and PGR per cell (``.cells``) and per group of seeds (``.aggregate``).
+
+    Raises:
+        ConfigError: before anything runs, if the experiment is not valid.
+        StoreError: if the store fails.
+
+    A step that fails leaves its cells with ``status="failed"`` and the reason; the others finish.
+    """
+    return run_with_report(experiment, store=store, runtime=runtime, listener=listener)[0]
+
+
+def run_with_report(
+    experiment: Experiment | dict[str, Any] | str | Path, *, store: str | Path | Store | None = None,
+    runtime: Runtime | None = None, listener: Listener | None = None,
+) -> tuple[Results, RunReport]:  # fmt: skip
+    """As `run`, with counts of computed, cached, failed and skipped steps."""
+    if isinstance(experiment, (str, Path)):
+        experiment = Experiment.from_file(experiment)
+    elif isinstance(experiment, dict):
+        experiment = Experiment.parse(experiment)
+    opened = store if isinstance(store, Store) else Store(store or default_store())
+    remember(opened, experiment)
+    report = run_steps(collect(opened, [experiment]).steps(), opened, runtime, listener)
+    return collect(opened, [experiment]), report

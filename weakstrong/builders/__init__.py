@@ -1,0 +1,1 @@
+"""What steps do when they run; imported by the executor, never by a plan."""

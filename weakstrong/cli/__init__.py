@@ -1,0 +1,5 @@
+"""The command ``w2s``."""
+
+from weakstrong.cli.app import main
+
+__all__ = ["main"]

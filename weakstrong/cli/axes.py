@@ -1,0 +1,92 @@
+"""From a YAML file and flags to one experiment."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from weakstrong.errors import ConfigError
+from weakstrong.experiment import Experiment, listed
+from weakstrong.methods.base import METHODS
+from weakstrong.registry import unknown
+
+PLURAL = {"task": "tasks", "supervisor": "supervisors", "student": "students", "method": "methods"}
+
+
+def quickstart() -> dict[str, Any]:
+    """The experiment of ``w2s run`` without arguments."""
+    values: dict[str, Any] = yaml.safe_load(files("weakstrong").joinpath("quickstart.yaml").read_text(encoding="utf-8"))
+    return values
+
+
+def build_experiment(path: Path | None, flags: dict[str, Any], columns: dict[str, Any]) -> Experiment:
+    """The file's experiment, or the quickstart, with axes replaced by flags.
+
+    Raises:
+        ConfigError: for names or values that do not fit, before anything runs.
+    """
+    if path is not None:
+        values = Experiment.from_file(path).to_dict()
+    else:
+        values = quickstart()
+        if "task" in flags:
+            # The quickstart's numbers of rows are those of its own task.
+            values = {k: v for k, v in values.items() if k not in ("train_rows", "validation_rows", "test_rows")}
+            values["name"] = ", ".join(str(v) for v in _flat(flags["task"]))
+    for flag, plural in PLURAL.items():
+        if flag in flags:
+            values.pop(flag, None)
+            values[plural] = _method_list(flags[flag]) if flag == "method" else _flat(flags[flag])
+    if columns:
+        values["tasks"] = [_with_columns(task, columns) for task in values.get("tasks", [])]
+        values.pop("task", None)
+    if "seeds" in flags:
+        values["seeds"] = _seeds(flags["seeds"])
+    if "regime" in flags:
+        values |= {"supervisor_training": {"kind": flags["regime"]}, "student_training": {"kind": flags["regime"]}}
+        values.pop("regime", None)
+    rows = {n: flags[n] for n in ("train_rows", "validation_rows", "test_rows") if n in flags}
+    return Experiment.parse(values | rows, str(path or "the experiment"))
+
+
+def _flat(values: list[str]) -> list[str]:
+    # A path may hold commas.
+    return [part for value in values for part in ([value] if value.startswith("file:") else _words(value))]
+
+
+def _words(value: str) -> list[str]:
+    return [str(part) for part in listed(value)]  # type: ignore[attr-defined]
+
+
+def _method_list(values: list[str]) -> list[str]:
+    """Split at commas that begin another method, so that ``a:x=1,y=2,b`` is ``a:x=1,y=2`` and ``b``."""
+    out: list[str] = []
+    for value in values:
+        for i, part in enumerate(filter(None, (p.strip() for p in value.split(",")))):
+            name = part.partition(":")[0]
+            if i and "=" in name and out:
+                out[-1] += f",{part}"
+            elif name in METHODS.names():
+                out.append(part)
+            else:
+                raise unknown("method", name, METHODS.names())
+    return out
+
+
+def _with_columns(task: object, columns: dict[str, Any]) -> dict[str, Any]:
+    if isinstance(task, str) and task.startswith("file:"):
+        return {"kind": "file", "path": task.removeprefix("file:")} | columns
+    if isinstance(task, dict) and task.get("kind") == "file":
+        return {k: v for k, v in task.items() if k != "sha256"} | columns
+    raise ConfigError(f"--{next(iter(columns)).replace('_', '-')} goes with --task file:PATH, found task {task!r}")
+
+
+def _seeds(text: str) -> int | list[int]:
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise ConfigError(f"--seeds is a number of seeds or a list such as 3,4,7, found {text!r}") from None
+    return numbers[0] if len(numbers) == 1 and "," not in text else numbers

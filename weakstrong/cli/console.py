@@ -1,0 +1,137 @@
+"""A run on the screen: a live table on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from weakstrong.api import default_store, run_with_report
+from weakstrong.errors import StoreError
+from weakstrong.executors.local import Event
+from weakstrong.experiment import Experiment
+from weakstrong.results import Results
+from weakstrong.store import Step, Store
+from weakstrong.training.spec import Runtime
+
+COLUMNS = ("stored", "done", "failed", "skipped")
+
+
+def is_live() -> bool:
+    """Whether a table that rewrites itself makes sense: a terminal, and not CI."""
+    return sys.stderr.isatty() and not os.environ.get("CI")
+
+
+class Screen:
+    """Shows the events of a run on standard error."""
+
+    def __init__(self, live: bool) -> None:
+        self.console = Console(stderr=True)
+        self.counts: dict[str, dict[str, int]] = {}
+        self.words, self.share, self.last = "", 0.0, 0.0
+        self.live = Live(console=self.console, get_renderable=self.render, refresh_per_second=4) if live else None
+
+    def __enter__(self) -> Screen:
+        if self.live:
+            self.live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.live:
+            self.live.stop()
+
+    def __call__(self, event: Event, steps: Sequence[Step], words: str, number: float) -> None:
+        """A `Listener`."""
+        for step in steps:
+            row = self.counts.setdefault(step.name, dict.fromkeys(COLUMNS, 0))
+            if event in ("cached", "done", "failed", "skipped"):
+                row["stored" if event == "cached" else event] += 1
+        if event in ("started", "progress", "waiting"):
+            first = steps[0]
+            more = f" and {len(steps) - 1} more" if len(steps) > 1 else ""
+            self.words = f"{first.name}: {words or first.title}{'' if words else more}"
+            self.share = number
+        if self.live is None:
+            self._line(event, steps, words, number)
+
+    def _line(self, event: Event, steps: Sequence[Step], words: str, number: float) -> None:
+        if event == "failed":
+            self.console.print(f"failed   {steps[0].title}: {words}", markup=False, highlight=False, soft_wrap=True)
+        elif event == "started" and steps[0].name not in ("score", "truth", "examples"):
+            self.console.print(f"started  {self.words}", markup=False, highlight=False, soft_wrap=True)
+            self.last = time.monotonic()
+        elif event == "progress" and time.monotonic() - self.last > 15:
+            self.console.print(f"  {100 * number:3.0f} %  {self.words}", markup=False, highlight=False, soft_wrap=True)
+            self.last = time.monotonic()
+
+    def render(self) -> Group:
+        """The table of steps and what is happening now."""
+        table = Table(box=None, padding=(0, 2, 0, 0))
+        table.add_column("step")
+        for column in COLUMNS:
+            table.add_column(column, justify="right")
+        for name, row in self.counts.items():
+            table.add_row(name, *(str(row[c] or "") for c in COLUMNS))
+        return Group(table, ProgressBar(total=1.0, completed=self.share, width=40), Text(self.words, style="dim"))
+
+
+def run_and_show(experiment: Experiment, store: str | None, page: Path | None, device: str, as_json: bool) -> int:
+    """Run, print the table, write the page; returns the exit code (1 if a step failed)."""
+    opened = Store(store or default_store())
+    started = time.monotonic()
+    try:
+        with Screen(is_live()) as screen:
+            results, report = run_with_report(experiment, store=opened, runtime=Runtime(device=device), listener=screen)
+    except KeyboardInterrupt:
+        print(f"\nstopped; finished steps are kept in {opened.url}, the same command resumes", file=sys.stderr)
+        return 130
+    place = write_page(results, page, opened)
+    if as_json:
+        print(json.dumps({"aggregate": results.aggregate, "cells": results.cells, "page": str(place)}, ensure_ascii=False))
+    else:
+        from weakstrong.report.table import result_table
+
+        console = Console()
+        console.print(result_table(results.aggregate))
+        for line in explain(results):
+            console.print(line, markup=False, highlight=False)
+        seconds = time.monotonic() - started
+        console.print(
+            f"{report.computed} steps computed, {report.cached} taken from {opened.url}, {seconds:.1f} s\npage: {place}",
+            markup=False, highlight=False, soft_wrap=True,
+        )  # fmt: skip
+    for words in dict.fromkeys(report.failed.values()):
+        print(f"error: {words}", file=sys.stderr)
+    return 1 if report.failed else 0
+
+
+def explain(results: Results) -> list[str]:
+    """Words below the table: why a PGR is undefined, and what weakens the numbers."""
+    lines = [
+        f"undefined: {r['supervisor']} → {r['student']}, {r['method']}: {r['pgr_reason']}"
+        for r in results.aggregate
+        if not r["pgr_defined"]
+    ]
+    return lines + results.warnings()
+
+
+def write_page(results: Results, page: Path | None, store: Store) -> Path:
+    """Write the HTML page; default ``report.html`` in a local store, else in the working folder."""
+    place = page or (Path(store.root) / "report.html" if store.is_local else Path("report.html"))
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(results.page(), encoding="utf-8")
+    except OSError as error:
+        raise StoreError(f"the page {place} cannot be written: {error.strerror}; choose another with --report") from error
+    return place
+
+

@@ -1,0 +1,197 @@
+"""Commands that only look: plan, results, report, status, tasks, models, methods."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from weakstrong.api import default_store
+from weakstrong.errors import StoreError
+from weakstrong.experiment import Experiment, Graph, closure
+from weakstrong.store import Store
+
+if TYPE_CHECKING:
+    from weakstrong.results import Results
+
+
+def print_json(value: object) -> None:
+    """One JSON document on standard output."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
+
+
+def print_table(rows: list[dict[str, Any]], columns: list[str], right: tuple[str, ...] = ()) -> None:
+    """A table for people."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for column in columns:
+        table.add_column(column.replace("_", " "), justify="right" if column in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(row.get(column)) for column in columns))
+    Console().print(table)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.3g}" if abs(value) >= 1000 else f"{value:.3f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def open_store(store: str | None) -> Store:
+    """An existing store.
+
+    Raises:
+        StoreError: if there is none, so that looking never creates one.
+    """
+    url = store or default_store()
+    if "://" not in url and not Path(url).expanduser().is_dir():
+        raise StoreError(f"there is no store at {url}; name one with --store, or make one with w2s run")
+    return Store(url)
+
+
+def _results(experiment: Path | None, store: str | None) -> Results:
+    from weakstrong.results import collect
+
+    return collect(open_store(store), None if experiment is None else [Experiment.from_file(experiment)])
+
+
+def show_plan(experiment: Experiment, store: str | None, as_json: bool) -> None:
+    """Cells and steps of an experiment, and how many are stored."""
+    graph, cells = Graph(), experiment.cells()
+    steps = closure([s for cell in cells for s in graph.cell(cell).scores()])
+    url = store or default_store()
+    exists = "://" in url or Path(url).expanduser().is_dir()
+    opened = Store(url) if exists else None
+    stored: dict[str, set[str]] = {}
+    rows: dict[str, dict[str, Any]] = {}
+    for step in steps:
+        if opened is not None and step.name not in stored:
+            stored[step.name] = opened.keys(step.name)
+        row = rows.setdefault(step.name, {"step": step.name, "total": 0, "stored": 0})
+        row["total"] += 1
+        row["stored"] += step.key in stored.get(step.name, ())
+    if as_json:
+        listed = [cell.identity() | {"key": cell.key()} for cell in cells]
+        print_json({"name": experiment.name, "n_cells": len(cells), "store": url, "steps": list(rows.values()), "cells": listed})
+        return
+    print(f"{experiment.name}: {len(cells):,} cells, store {url}{'' if exists else ' (not there yet)'}")
+    print_table([r | {"to_do": r["total"] - r["stored"]} for r in rows.values()], ["step", "total", "stored", "to_do"], ("total", "stored", "to_do"))
+
+
+def show_results(experiment: Path | None, store: str | None, format: str, aggregate: bool) -> None:
+    """Cells or groups of seeds in the asked format."""
+    found = _results(experiment, store)
+    rows = found.aggregate if aggregate else found.cells
+    if format == "json":
+        print_json(rows)
+    elif format == "csv":
+        if rows:
+            writer = csv.DictWriter(sys.stdout, list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+    elif aggregate:
+        from rich.console import Console
+
+        from weakstrong.report.table import result_table
+
+        Console().print(result_table(rows))
+    else:
+        scores = ["supervisor_score", "student_score", "ceiling_score", "pgr"]
+        columns = ["task", "supervisor", "student", "method", "regime", "seed", *scores, "status"]
+        print_table(rows, columns, ("seed", *scores))
+
+
+def write_report(experiment: Path | None, store: str | None, out: Path, title: str | None, as_json: bool) -> None:
+    """Write the page and say where it is."""
+    page = _results(experiment, store).page(title)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise StoreError(f"the page {out} cannot be written: {error.strerror}") from error
+    if as_json:
+        print_json({"page": str(out), "bytes": len(page.encode())})
+    else:
+        print(f"page: {out}")
+
+
+def show_status(experiment: Path | None, store: str | None, as_json: bool) -> None:
+    """Counts of cells, and each failure's reason."""
+    found = _results(experiment, store)
+    counts = {s: sum(c["status"] == s for c in found.cells) for s in ("done", "missing", "failed")}
+    errors = list(dict.fromkeys(c["error"] for c in found.cells if c["error"]))
+    if as_json:
+        print_json(counts | {"store": found.store.url, "experiments": [e.name for e in found.experiments], "errors": errors})
+        return
+    print(f"{found.store.url}: {counts['done']} cells done, {counts['missing']} missing, {counts['failed']} failed")
+    for error in errors:
+        print(f"  {error}")
+
+
+def show_tasks(as_json: bool) -> None:
+    """Every task in the registry."""
+    from weakstrong.tasks import TASKS
+
+    rows = []
+    for name in TASKS.names():
+        task = TASKS.get(name)
+        cached = None if name == "file" else task.parse({"kind": name}).cached()
+        doc = (task.__doc__ or "").strip().splitlines()[0]
+        rows.append(
+            {"name": name, "kind": "classification", "rows": task.size, "classes": list(task.class_names),
+             "licence": task.licence, "source": task.source, "cached": cached, "about": doc}
+        )  # fmt: skip
+    if as_json:
+        print_json(rows)
+    else:
+        for row in rows:
+            row["classes"] = ", ".join(row["classes"])
+        print_table(rows, ["name", "rows", "classes", "licence", "cached", "about"], ("rows",))
+
+
+def show_models(names: list[str], as_json: bool) -> None:
+    """Cards of the embedded models and of those named."""
+    from weakstrong.models import MODELS, card, parse_model
+
+    rows = [vars(card(parse_model(name))) for name in [*MODELS.names(), *names]]
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        row["source"] = row["source"].partition("/")[0] if row["source"].startswith("pypi:") else row["source"]
+        for column in ("parameters", "flops_per_token"):
+            row[column] = None if row[column] is None else f"{row[column] / 1e6:.0f}M"
+    columns = ["name", "family", "layers", "parameters", "flops_per_token", "licence", "cached", "source"]
+    print_table(rows, columns, ("layers", "parameters", "flops_per_token"))
+    print("\nA rung is a model's first layers: smollm2-135m:8. Others: hub:org/name@revision, or a folder.")
+
+
+def show_methods(as_json: bool) -> None:
+    """Every method with its parameters."""
+    from weakstrong.methods import METHODS
+
+    rows = []
+    for name in METHODS.names():
+        method = METHODS.get(name)
+        parameters = {
+            field: {"default": info.default, "about": info.description}
+            for field, info in method.model_fields.items()
+            if field != "kind"
+        }
+        doc = (method.__doc__ or "").strip().splitlines()[0]
+        rows.append({"name": name, "source": method.source, "parameters": parameters, "about": doc})
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        print(f"{row['name']}  ({row['source']})\n  {row['about']}")
+        for field, info in row["parameters"].items():
+            print(f"    {field} = {info['default']}: {info['about']}")

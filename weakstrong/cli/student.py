@@ -1,0 +1,84 @@
+"""The practitioner's commands: train and predict."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from weakstrong.api import default_store
+from weakstrong.cli.console import Screen, is_live
+from weakstrong.errors import ConfigError, DataError
+from weakstrong.experiment import REGIMES
+from weakstrong.train import TrainedStudent, train_student
+from weakstrong.training.spec import Runtime
+
+
+def train_and_show(
+    data: Path, weak_label: str, out: Path, text: str, student: str, method: str, regime: str, label: str | None,
+    weak_labels: Path | None, id: str | None, group: str | None, epochs: int | None, learning_rate: float | None,
+    seed: int, device: str, store: str | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Train, and say what came out and how far to trust it."""
+    changes = {k: v for k, v in (("epochs", epochs), ("learning_rate", learning_rate)) if v is not None}
+    training = REGIMES[regime].parse(changes, "the training options")
+    with Screen(is_live()) as screen:
+        result = train_student(
+            data, text=text, weak_label=weak_label, out=out, student=student, method=method, label=label, group=group,
+            id=id, weak_labels=weak_labels, training=training, seed=seed, store=store or default_store(),
+            runtime=Runtime(device=device), listener=screen,
+        )  # fmt: skip
+    if as_json:
+        print(json.dumps(_plain(result), ensure_ascii=False))
+        return
+    print(f"student: {result.folder}")
+    print(f"agreement with the weak labels of held-out rows: {100 * result.agreement:.1f} %")
+    if result.score is None or result.weak_score is None:
+        print("no rows with ground truth (--label): nothing says how often it is right")
+        return
+    for name, score in (("student", result.score), ("weak labels", result.weak_score)):
+        print(f"accuracy of the {name}: {100 * score.value:.1f} % [{100 * score.low:.1f}, {100 * score.high:.1f}]")
+
+
+def _plain(result: TrainedStudent) -> dict[str, Any]:
+    scores = {"score": result.score, "weak_score": result.weak_score}
+    return {
+        "folder": str(result.folder), "classes": list(result.classes), "agreement": result.agreement, "rows": result.rows,
+    } | {k: None if v is None else {"value": v.value, "low": v.low, "high": v.high} for k, v in scores.items()}  # fmt: skip
+
+
+def predict_and_write(folder: Path, file: Path, text: str, format: str, out: Path | None, device: str) -> None:
+    """Write one row per input with ``label`` and ``probabilities``."""
+    import polars as pl
+
+    from weakstrong.predict import predict
+    from weakstrong.tasks.file import read_frame
+
+    if format == "parquet" and out is None:
+        raise ConfigError("parquet is not text: name a file with --out")
+    frame = read_frame(file)
+    if text not in frame.columns:
+        raise DataError(f"{file} has no column {text!r}; its columns are {', '.join(map(repr, frame.columns))}")
+    texts = frame[text].to_list()
+    empty = [i for i, value in enumerate(texts) if value is None or not str(value).strip()]
+    if empty:
+        raise DataError(f"{file}: {len(empty)} of {len(texts)} texts are empty, first in row {empty[0] + 1}")
+    classes, probs_NC = predict(folder, [str(value) for value in texts], runtime=Runtime(device=device))
+    rows = [
+        {"label": classes[int(p_C.argmax())], "probabilities": dict(zip(classes, map(float, p_C), strict=True))}
+        for p_C in probs_NC
+    ]
+    if format == "parquet":
+        assert out is not None
+        pl.DataFrame(rows).write_parquet(out)
+        return
+    if format == "json":
+        content = json.dumps(rows, ensure_ascii=False, indent=1) + "\n"
+    else:
+        flat = [{"label": r["label"], "probabilities": json.dumps(r["probabilities"], ensure_ascii=False)} for r in rows]
+        content = pl.DataFrame(flat).write_csv()
+    if out is None:
+        sys.stdout.write(content)
+    else:
+        out.write_text(content, encoding="utf-8")

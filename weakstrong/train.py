@@ -1,0 +1,218 @@
+"""The practitioner's job: weak labels in, a trained student out, as an ordinary Hugging Face folder."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from weakstrong import steps
+from weakstrong.data import Part
+from weakstrong.errors import ConfigError, ModelError, TrainingError
+from weakstrong.executors.local import Listener, run_steps
+from weakstrong.experiment import REGIMES
+from weakstrong.methods.base import Method, parse_method
+from weakstrong.models.base import ModelSpec, card, parse_model
+from weakstrong.stats import Interval
+from weakstrong.steps import FinetuneFit, ProbeFit, TrainSplit
+from weakstrong.store import Step, Store
+from weakstrong.tasks.file import FileTask
+from weakstrong.training.spec import Finetune, Probe, Runtime
+
+
+@dataclass(frozen=True)
+class TrainedStudent:
+    """What `train_student` made.
+
+    Attributes:
+        folder: an ordinary Hugging Face folder, with a model card.
+        agreement: share in [0, 1] of held-out rows whose class equals the weak label.
+        score: accuracy on the rows with ground truth, with a 95 % Wilson interval; None without such rows.
+        weak_score: the same of the weak labels themselves.
+    """
+
+    folder: Path
+    classes: tuple[str, ...]
+    agreement: float
+    score: Interval | None
+    weak_score: Interval | None
+    rows: dict[str, int]
+
+
+def train_student(
+    data: str | Path, *, text: str, weak_label: str | Sequence[str], out: str | Path,
+    student: str | ModelSpec = "smollm2-135m:22", method: str | Method = "confidence", label: str | None = None,
+    group: str | None = None, id: str | None = None, weak_labels: str | Path | None = None,
+    training: Finetune | Probe | str = "finetune", seed: int = 0, store: str | Path | Store | None = None,
+    runtime: Runtime | None = None, listener: Listener | None = None,
+) -> TrainedStudent:  # fmt: skip
+    """Train a student on a file of texts with weak labels.
+
+    Rows with ground truth (``label``, may be empty elsewhere) never train: they score the student and the weak
+    labels. A tenth of the other rows is held out to choose the best moment by agreement with the weak labels.
+
+    Args:
+        data: CSV, TSV, JSON lines, Parquet or a Hugging Face data set folder.
+        text: column of the texts.
+        weak_label: one column of class names, one of probabilities of the second class, or one per class.
+        out: folder to write; must not exist or be empty.
+        student: embedded name, ``hub:org/name@revision`` or folder.
+        weak_labels: another file with the weak-label columns, joined by the column ``id``.
+        training: a spec, or ``"finetune"`` or ``"probe"``; a probe needs a decoder, and takes minutes.
+
+    Raises:
+        DataError, ConfigError, ModelError: before anything is trained.
+        TrainingError: if training failed; the reason is in the message.
+    """
+    from weakstrong.api import default_store
+
+    target = Path(out).expanduser()
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise ConfigError(f"{target} exists and is not empty; choose another --out")
+    task = FileTask.parse(
+        {
+            "path": str(data), "text": text, "label": label, "group": group, "id": id, "weak_label": weak_label,
+            "weak_labels_path": None if weak_labels is None else str(weak_labels), "limit": 10_000_000,
+        },
+        "the data",
+    )  # fmt: skip
+    model, chosen = parse_model(student), parse_method(method)
+    spec = _training(training, model)
+    loaded = steps.load(task)
+    split = steps.split(loaded, TrainSplit(seed=seed))
+    weak = steps.weak_labels(loaded, split)
+    examples = steps.examples(loaded)
+    fields: dict[str, Any] = {
+        "method": chosen, "seed": seed, "train_part": Part.TRANSFER, "validation_part": Part.VALIDATION,
+        "predict": (Part.VALIDATION, Part.TEST),
+    }  # fmt: skip
+    title = f"student {model.name}, {chosen.name}"
+    if isinstance(spec, Probe):
+        features = steps.features(examples, model, spec.features)
+        fit = steps.probe(features, split, weak, ProbeFit(training=spec, **fields), title)
+    else:
+        fit = steps.finetune(examples, split, weak, FinetuneFit(training=spec, model=model, **fields), title)
+    opened = store if isinstance(store, Store) else Store(store or default_store())
+    report = run_steps([fit, weak], opened, runtime, listener)
+    if report.failed:
+        raise TrainingError("; ".join(report.failed.values()))
+    return _export(target, task, model, chosen, spec, seed, loaded, split, weak, fit, opened, runtime or Runtime(), listener)
+
+
+def _training(training: Finetune | Probe | str, model: ModelSpec) -> Finetune | Probe:
+    if isinstance(training, str):
+        if training not in REGIMES:
+            raise ConfigError(f"training is probe or finetune, found {training!r}")
+        training = REGIMES[training]()
+    if isinstance(training, Probe):
+        if card(model).family == "encoder":
+            raise ModelError(f"{model.name} is an encoder: its probe reads the mean token and has no ordinary head; use finetune")
+        return training
+    return training.model_copy(update={"save_weights": True})
+
+
+def _export(
+    target: Path, task: FileTask, model: ModelSpec, method: Method, spec: Finetune | Probe, seed: int, loaded: Step,
+    split: Step, weak: Step, fit: Step, store: Store, runtime: Runtime, listener: Listener | None,
+) -> TrainedStudent:  # fmt: skip
+    from weakstrong.builders.data import PROBABILITIES, ids_of
+    from weakstrong.data import positions, read_probabilities
+
+    classes = tuple(json.loads((store.open(loaded) / "classes.json").read_text()))
+    validation = ids_of(store.open(split), [Part.VALIDATION])
+    guesses = []
+    for step in (fit, weak):
+        ids, probs_NC = read_probabilities(store.open(step) / PROBABILITIES)
+        guesses.append(probs_NC[positions(validation, ids, "validation")].argmax(1))
+    agreement = float((guesses[0] == guesses[1]).mean())
+    rows = store.record(split)["summary"]["rows_per_part"]
+    scores: list[Interval | None] = [None, None]
+    if rows[Part.TEST]:
+        truth = steps.truth(loaded, split, (Part.TEST,))
+        scored = [steps.score(p, truth) for p in (fit, weak)]
+        run_steps(scored, store, runtime, listener)
+        scores = [_wilson(store.record(s)["summary"]) for s in scored]
+    result = TrainedStudent(target, classes, agreement, scores[0], scores[1], rows)
+    building = target.with_name(f".{target.name}-{uuid4().hex[:8]}")
+    try:
+        building.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(spec, Finetune):
+            shutil.copytree(store.open(fit) / "model", building)
+        else:
+            _save_probe(building, store.open(fit), model, spec, classes)
+        (building / "README.md").write_text(model_card(result, task, model, method, spec, seed), encoding="utf-8")
+        if target.exists():
+            target.rmdir()
+        building.rename(target)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return result
+
+
+def _wilson(summary: dict[str, Any]) -> Interval:
+    from scipy.stats import binomtest
+
+    right, rows = round(summary["accuracy"] * summary["rows"]), summary["rows"]
+    interval = binomtest(right, rows).proportion_ci(method="wilson")
+    return Interval(right / rows, float(interval.low), float(interval.high))
+
+
+def _save_probe(target: Path, fit: Path, model: ModelSpec, spec: Probe, classes: tuple[str, ...]) -> None:
+    """Fold a head into the model's own classification layer."""
+    import torch
+    from safetensors.torch import load_file
+
+    from weakstrong.models._load import classification_layer, load_classifier
+
+    network, tokenizer = load_classifier(model, classes, "zeros", 0.0, 0)
+    with torch.no_grad():
+        classification_layer(network).weight.copy_(load_file(fit / "head.safetensors")["weight_DC"].T)
+    tokenizer.model_max_length = spec.features.max_tokens
+    network.save_pretrained(target)  # type: ignore[operator]
+    tokenizer.save_pretrained(target)
+
+
+def _percent(interval: Interval) -> str:
+    return f"{100 * interval.value:.1f} % (95 % interval {100 * interval.low:.1f} to {100 * interval.high:.1f})"
+
+
+def model_card(result: TrainedStudent, task: FileTask, model: ModelSpec, method: Method, spec: Finetune | Probe, seed: int) -> str:
+    """The README of an exported student."""
+    facts = card(model)
+    truth = (
+        f"On {result.rows[Part.TEST]} rows with ground truth, which did not train it, its accuracy is "
+        f"**{_percent(result.score)}**; the weak labels of the same rows have {_percent(result.weak_score)}."
+        if result.score is not None and result.weak_score is not None
+        else "No rows with ground truth were given, so **nothing here says how often it is right**. Agreement with weak "
+        "labels is not accuracy: a student that is better than its labels must disagree with some."
+    )
+    header = "---\nlibrary_name: transformers\npipeline_tag: text-classification\ntags: [weak-to-strong, weakstrong]\n---\n"
+    return f"""{header}
+# A student of weak labels
+
+Trained by weakstrong on weak labels: labels that are expected to be wrong in places.
+
+| | |
+|---|---|
+| student | {model.name} ({facts.licence}), weights {model.weights[:16]} |
+| method | {method.name} ({method.source}) |
+| training | {spec.kind}, seed {seed}: `{spec.canonical_json}` |
+| data | {Path(task.path).name}, SHA-256 {task.sha256[:16]}, weak labels in {", ".join(task.weak_label)} |
+| rows | {result.rows[Part.TRANSFER]} trained on, {result.rows[Part.VALIDATION]} held out to stop by |
+| classes | {", ".join(result.classes)} |
+| agreement with the weak labels of held-out rows | {100 * result.agreement:.1f} % |
+
+## How far to trust it
+{truth}
+
+## Use
+```python
+from transformers import pipeline
+
+classify = pipeline("text-classification", model=".", truncation=True)
+```
+"""

@@ -1,0 +1,1 @@
+"""Training: features from one pass, probes trained together, and a finetuning loop."""

@@ -1,0 +1,60 @@
+"""From specs to a finetuned classifier: load, tokenise, fit, hand back an ordinary transformers model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from weakstrong.methods.base import Method
+from weakstrong.models._load import load_classifier
+from weakstrong.models.base import ModelSpec
+from weakstrong.training.checkpoint import Checkpoint
+from weakstrong.training.features import tokenize
+from weakstrong.training.fit import History, Rows, fit
+from weakstrong.training.spec import Finetune, Runtime
+
+FloatArray = npt.NDArray[np.float32]
+
+
+def finetune(
+    model: ModelSpec, classes: tuple[str, ...], train: tuple[Sequence[str], FloatArray],
+    validation: tuple[Sequence[str], FloatArray], method: Method, spec: Finetune, seed: int, runtime: Runtime,
+    scratch: Path | None = None,
+) -> tuple[nn.Module, Any, History]:  # fmt: skip
+    """Train a classifier of ``classes`` on texts with class probabilities float32 [N, C].
+
+    Args:
+        scratch: folder for checkpoints; a state found there is continued.
+
+    Returns:
+        the model in float32 and evaluation mode (adapters merged), its tokenizer, and the history.
+    """
+    network, tokenizer = load_classifier(model, classes, spec.head, spec.dropout, seed)
+    network.to(runtime.device)
+    if spec.lora is not None:
+        from peft import LoraConfig, TaskType, get_peft_model
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            adapters = LoraConfig(
+                task_type=TaskType.SEQ_CLS, r=spec.lora.rank, lora_alpha=spec.lora.alpha, target_modules="all-linear",
+                lora_dropout=spec.dropout,
+            )  # fmt: skip
+            network = get_peft_model(network, adapters)
+    if runtime.gradient_checkpointing:
+        network.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        network.enable_input_require_grads()
+    rows = [Rows(tokenize(tokenizer, t, spec.max_tokens), torch.from_numpy(p)) for t, p in (train, validation)]
+    pad_id = tokenizer.pad_token_id
+    history = fit(network, pad_id, rows[0], rows[1], method, spec, seed, runtime, Checkpoint(scratch, runtime.checkpoint_seconds))
+    if runtime.gradient_checkpointing:
+        network.gradient_checkpointing_disable()
+    if spec.lora is not None:
+        network = network.merge_and_unload()
+    return network.eval(), tokenizer, history

@@ -1,0 +1,95 @@
+"""How a model is trained: what decides the numbers (`Probe`, `Finetune`) and what does not (`Runtime`). No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from weakstrong.spec import Spec
+
+
+class FeatureSpec(Spec):
+    """How a text becomes one vector: the last token's state for decoders, the mean for encoders, after the final norm."""
+
+    kind: Literal["features"] = "features"
+    max_tokens: int = Field(256, ge=2, description="longer texts are cut")
+    dtype: Literal["bfloat16", "float32"] = Field("bfloat16", description="of the forward pass; features are float32")
+
+
+class Probe(Spec):
+    """Linear heads on frozen features (paper D.2: Adam, lr 1e-3, batch 128, no weight decay, early stopping).
+
+    The paper trains 200 epochs; 30 reach the same scores here, since the best epoch on weak validation labels comes
+    early. Features are divided by their root mean square over the training rows, and the head has no bias, so that it
+    folds into an ordinary classification layer.
+    """
+
+    kind: Literal["probe"] = "probe"
+    epochs: int = Field(30, ge=1)
+    learning_rate: float = Field(1e-3, gt=0)
+    batch_rows: int = Field(128, ge=1)
+    features: FeatureSpec = FeatureSpec()
+
+
+class Lora(Spec):
+    """Low-rank adapters on every linear layer of the body (Hu et al. 2021, arXiv 2106.09685)."""
+
+    kind: Literal["lora"] = "lora"
+    rank: int = Field(16, ge=1)
+    alpha: float = Field(32.0, gt=0)
+
+
+class Finetune(Spec):
+    """All weights trained (paper A.1: 2 epochs, batch 32, early stopping on weak validation labels)."""
+
+    kind: Literal["finetune"] = "finetune"
+    epochs: int = Field(2, ge=1)
+    learning_rate: float = Field(5e-5, gt=0)
+    batch_rows: int = Field(32, ge=1)
+    warmup: float = Field(0.1, ge=0, le=1, description="share of steps over which the learning rate rises")
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    weight_decay: float = Field(0.0, ge=0)
+    clip_norm: float = Field(1.0, gt=0)
+    dropout: float = Field(0.0, ge=0, lt=1)
+    max_tokens: int = Field(256, ge=2, description="longer texts are cut")
+    precision: Literal["bf16", "fp32"] = Field("bf16", description="of the products; weights are always float32")
+    head: Literal["auto", "unembedding", "zeros"] = "auto"
+    group_by_length: bool = Field(True, description="batches hold rows of like length; their order is random")
+    evaluations: int = Field(2, ge=1, description="times per epoch that weak validation labels are looked at")
+    lora: Lora | None = None
+    save_weights: bool = Field(False, description="keep the model, as a Hugging Face folder")
+
+
+ProgressCall = Callable[[float, float, str], None]
+Training = Annotated[Probe | Finetune, Field(discriminator="kind")]
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """How a step runs; never part of a key.
+
+    Attributes:
+        device: torch device of the step.
+        forward_tokens: padded tokens per batch of a forward pass.
+        micro_batch_tokens: padded tokens per forward and backward pass; a batch is cut to fit, with the same result.
+        checkpoint_seconds: time between checkpoints of a finetuning step.
+        gradient_checkpointing: trade time for memory in finetuning.
+        head_bytes: memory for features of heads that train together.
+        progress: called with (done, total, words) from inside a step.
+    """
+
+    device: str = "cpu"
+    forward_tokens: int = 2048
+    micro_batch_tokens: int = 2048
+    checkpoint_seconds: float = 120.0
+    gradient_checkpointing: bool = False
+    head_bytes: int = 256 * 2**20
+    progress: ProgressCall | None = None
+
+    def report(self, done: float, total: float, words: str) -> None:
+        """Pass progress on, if anyone listens."""
+        if self.progress is not None:
+            self.progress(done, total, words)
