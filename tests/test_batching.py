@@ -14,7 +14,9 @@ lengths_lists = st.lists(st.integers(1, 60), min_size=1, max_size=200)
 
 @settings(max_examples=50, deadline=None)
 @given(lengths_lists, st.integers(1, 40), st.integers(0, 5), st.booleans())
-def test_every_row_is_seen_once_per_epoch(lengths: list[int], batch_rows: int, epoch: int, grouped: bool) -> None:
+def test_every_row_is_seen_once_per_epoch(
+    lengths: list[int], batch_rows: int, epoch: int, grouped: bool
+) -> None:
     """Rows lost or doubled where the last batch, or the last window of lengths, is not full."""
     batches = epoch_batches(lengths, batch_rows, 3, epoch, grouped, window=2)
     assert sorted(np.concatenate(batches).tolist()) == list(range(len(lengths)))
@@ -24,7 +26,7 @@ def test_every_row_is_seen_once_per_epoch(lengths: list[int], batch_rows: int, e
 
 @pytest.mark.parametrize("grouped", [False, True])
 def test_order_depends_on_seed_and_epoch_only(grouped: bool) -> None:
-    """The same data order in every epoch, or for every seed (seen in public code), or one that cannot be repeated."""
+    """The same order in every epoch or for every seed (a public fault), or one that cannot be repeated."""
     lengths = np.random.default_rng(0).integers(1, 50, 300).tolist()
 
     def order(seed: int, epoch: int) -> list[int]:
@@ -35,7 +37,7 @@ def test_order_depends_on_seed_and_epoch_only(grouped: bool) -> None:
 
 
 def test_grouping_by_length_saves_padding_and_still_mixes_partners() -> None:
-    """Windows that are not sorted save nothing; windows that never change make the same rows meet every epoch."""
+    """Windows that are not sorted save nothing; fixed windows make the same rows meet every epoch."""
     lengths = np.random.default_rng(0).integers(1, 200, 1600)
 
     def padded(grouped: bool) -> int:
@@ -43,7 +45,8 @@ def test_grouping_by_length_saves_padding_and_still_mixes_partners() -> None:
 
     assert padded(True) < 0.65 * padded(False)
     first, second = (
-        {frozenset(b.tolist()) for b in epoch_batches(lengths.tolist(), 16, 0, epoch, True)} for epoch in (0, 1)
+        {frozenset(b.tolist()) for b in epoch_batches(lengths.tolist(), 16, 0, epoch, True)}
+        for epoch in (0, 1)
     )
     assert not first & second
 

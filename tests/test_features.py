@@ -46,7 +46,7 @@ def truncated_alone(folder: Path, layers: int, text: str) -> np.ndarray:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_rungs_of_one_pass_equal_truncated_models(tiny_model: Tiny, family: str) -> None:
-    """A final norm left out or applied twice, a rung off by one, a read at ``input_ids != 0`` or at a pad token."""
+    """A final norm left out or applied twice, a rung off by one, a read at ``input_ids != 0`` or a pad."""
     folder = tiny_model(family)
     rungs = [1, 2, 3, None]
     found = extract(parse_model(str(folder)), rungs, TEXTS, EXACT, Runtime(forward_tokens=20))
@@ -57,7 +57,7 @@ def test_rungs_of_one_pass_equal_truncated_models(tiny_model: Tiny, family: str)
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_rung_alone_equals_the_rung_of_the_whole_pass(tiny_model: Tiny, family: str) -> None:
-    """A rung whose features depend on which other rungs were asked for in the same pass (the step's key does not)."""
+    """A rung whose features depend on which other rungs share its pass (the step's key does not)."""
     model = parse_model(str(tiny_model(family)))
     together = extract(model, [2, None], TEXTS, EXACT, Runtime())[0]
     alone = extract(model, [2], TEXTS, EXACT, Runtime())[0]
@@ -129,6 +129,8 @@ def test_missing_backbone_weights_are_refused(tiny_model: Tiny, tmp_path: Path) 
 
 def test_a_rung_deeper_than_the_checkpoint_is_refused(tiny_model: Tiny) -> None:
     """A rung of 9 of a model with 4 layers that silently means something else."""
-    model = parse_model(f"{tiny_model('llama')}::9")
+    folder = tiny_model("llama")
+    with pytest.raises(ModelError, match="has 4 layers"):
+        parse_model(f"{folder}::9")
     with pytest.raises(ModelError, match="4 layers, 9 asked"):
-        extract(model, [9], TEXTS, EXACT, Runtime())
+        extract(parse_model(str(folder)), [9], TEXTS, EXACT, Runtime())

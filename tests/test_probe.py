@@ -57,9 +57,13 @@ def reference(task: HeadTask, spec: Probe, method: object) -> tuple[np.ndarray, 
     batches = int(np.ceil(len(inputs) / spec.batch_rows))
     step, history, weights = 0, [], []
     for _ in range(spec.epochs):
-        for rows in np.split(generator.permutation(len(inputs)), range(spec.batch_rows, len(inputs), spec.batch_rows)):
+        for rows in np.split(
+            generator.permutation(len(inputs)), range(spec.batch_rows, len(inputs), spec.batch_rows)
+        ):
             progress = step / (batches * spec.epochs - 1)
-            loss = method.objective(layer(inputs[rows]), targets[rows], progress=progress, prior_C=targets.mean(0))
+            loss = method.objective(
+                layer(inputs[rows]), targets[rows], progress=progress, prior_C=targets.mean(0)
+            )
             optimizer.zero_grad()
             loss.mean().backward()
             optimizer.step()
@@ -70,10 +74,12 @@ def reference(task: HeadTask, spec: Probe, method: object) -> tuple[np.ndarray, 
     return weights[best], history, best + 1
 
 
-@pytest.mark.parametrize("method", ["naive", "confidence:warmup=0.3", "confidence:threshold=prior", "naive:early_stop=false"])
+@pytest.mark.parametrize(
+    "method", ["naive", "confidence:warmup=0.3", "confidence:threshold=prior", "naive:early_stop=false"]
+)
 @pytest.mark.parametrize("classes", [2, 3])
 def test_a_head_equals_plain_torch(task: MakeTask, method: str, classes: int) -> None:
-    """Adam's bias correction, the order of rows, progress, the prior, the scale or early stopping done wrongly."""
+    """Adam's bias correction, the order of rows, progress, the prior, the scale or the stop gone wrong."""
     tasks = [task(seed, matrix=seed % 2, classes=classes) for seed in range(3)]
     train_heads(tasks, SPEC, parse_method(method), Runtime())
     for found in tasks:
@@ -98,7 +104,9 @@ def test_chunks_do_not_change_results(task: MakeTask) -> None:
     """Results that depend on the memory given, or that land on another head after sorting into chunks."""
     once, cut = ([task(seed, matrix=seed % 3) for seed in range(7)] for _ in range(2))
     train_heads(once, SPEC, parse_method("confidence"), Runtime())
-    train_heads(cut, SPEC, parse_method("confidence"), Runtime(head_bytes=2 * 4 * (ROWS + VALIDATION) * WIDTH))
+    train_heads(
+        cut, SPEC, parse_method("confidence"), Runtime(head_bytes=2 * 4 * (ROWS + VALIDATION) * WIDTH)
+    )
     for a, b in zip(once, cut, strict=True):
         np.testing.assert_allclose(a.weight_DC, b.weight_DC, rtol=1e-6, atol=1e-7)
 

@@ -148,7 +148,7 @@ def test_embedded_data_equal_the_input() -> None:
 
 
 def test_nothing_in_the_data_can_open_an_element() -> None:
-    """A text with ``</script>`` in a name, error, warning, spec or host fact ran as code in the reader's browser."""
+    """``</script>`` in a name, error, warning or spec ran as code in the reader's browser."""
     clean = Page(render_page(report(ROWS[:2], seeds=1)))
     rows = [row | {"task": EVIL, "pgr_defined": False, "pgr_reason": EVIL} for row in ROWS[:2]]
     data = report(rows, seeds=1, title=EVIL, warnings=[EVIL], version=EVIL, experiment={EVIL: EVIL})
@@ -195,8 +195,8 @@ def test_undefined_pgr_shows_its_reason_and_never_a_number() -> None:
 def test_headline_is_the_first_pair_as_listed() -> None:
     """The best pair on top is a choice after the result."""
     words = Page(render_page(report())).words
-    first = "With supervisor a and student c, naive recovers 40 % [30, 52] of the gap between supervisor and ceiling"
-    assert f"{first}; confidence 67 % [57, 79]." in words
+    first = "With supervisor a and student c, naive recovers 40 % [30, 52] of the gap"
+    assert f"{first} between supervisor and ceiling; confidence 67 % [57, 79]." in words
     others = [
         words.index(f"With supervisor {s} and student {t},")
         for s, t in (("a", "d"), ("b:8", "c"), ("b:8", "d"))

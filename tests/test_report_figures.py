@@ -100,7 +100,7 @@ def test_fig3_intervals_are_the_rows_own() -> None:
 def test_undefined_pgr_is_hollow_and_in_no_line() -> None:
     """A PGR of -2.2 over a gap that may be zero, drawn as if it meant something."""
     right = fig3(ROWS, MODELS, "t").axes[3]
-    assert points(right, "PGR of b:8") == [(1.3e9, ROWS[6]["pgr"])]
+    assert points(right, "PGR of b:8") == [(1.3e9, ROWS[7]["pgr"])]
     assert all(y != -2.2 for line in right.lines for y in line.get_ydata())  # type: ignore[union-attr]
     (hollow,) = lines(right, "undefined")
     assert hollow.get_markerfacecolor() == "none"
@@ -113,7 +113,8 @@ def test_pgr_has_its_reference_lines_and_every_point_in_view() -> None:
     """Without 0 and 1 a PGR cannot be read; a negative PGR must not fall out of the panel."""
     rows = [*ROWS, result("a", "b:8", "naive", (0.70, 0.60, 0.80))]
     right = fig3(rows, MODELS, "t").axes[1]
-    levels = {tuple(line.get_ydata()) for line in right.lines if line.get_linestyle() == "--"}  # type: ignore[arg-type]
+    dashed = [np.asarray(line.get_ydata()) for line in right.lines if line.get_linestyle() == "--"]
+    levels = {tuple(y.tolist()) for y in dashed}
     assert levels == {(0.0, 0.0), (1.0, 1.0)}
     low, high = right.get_ylim()
     assert low < -1.0
@@ -218,7 +219,7 @@ def test_p_values_are_never_a_bare_zero(p: float | None, text: str) -> None:
 
 
 def test_terminal_table_prints_each_row_whole() -> None:
-    """Names eaten as markup ("[red]"), a PGR cut by an ellipsis at 100 columns, an undefined one as a number."""
+    """Names eaten as markup ("[red]"), a PGR cut by an ellipsis at 100 columns."""
     console = Console(width=100, record=True, file=io.StringIO())
     console.print(result_table([ROWS[0] | {"method": "[red]m"}, *ROWS[1:]]))
     text = console.export_text()

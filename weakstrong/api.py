@@ -19,9 +19,12 @@ def default_store() -> str:
 
 
 def run(
-    experiment: Experiment | dict[str, Any] | str | Path, *, store: str | Path | Store | None = None,
-    runtime: Runtime | None = None, listener: Listener | None = None,
-) -> Results:  # fmt: skip
+    experiment: Experiment | dict[str, Any] | str | Path,
+    *,
+    store: str | Path | Store | None = None,
+    runtime: Runtime | None = None,
+    listener: Listener | None = None,
+) -> Results:
     """Run what is not stored of an experiment and return its results.
 
     Args:
@@ -43,9 +46,12 @@ def run(
 
 
 def run_with_report(
-    experiment: Experiment | dict[str, Any] | str | Path, *, store: str | Path | Store | None = None,
-    runtime: Runtime | None = None, listener: Listener | None = None,
-) -> tuple[Results, RunReport]:  # fmt: skip
+    experiment: Experiment | dict[str, Any] | str | Path,
+    *,
+    store: str | Path | Store | None = None,
+    runtime: Runtime | None = None,
+    listener: Listener | None = None,
+) -> tuple[Results, RunReport]:
     """As `run`, with counts of computed, cached, failed and skipped steps."""
     if isinstance(experiment, (str, Path)):
         experiment = Experiment.from_file(experiment)

@@ -54,11 +54,15 @@ class Split(Spec):
 
     kind: Literal["split"] = "split"
     train_rows: int | None = Field(None, ge=2, description="rows in each half; empty: all that are left")
-    validation_rows: int | None = Field(None, ge=1, description="rows in each validation part; empty: 5 %, at most 500")
+    validation_rows: int | None = Field(
+        None, ge=1, description="rows in each validation part; empty: 5 %, at most 500"
+    )
     test_rows: int | None = Field(None, ge=2, description="test rows; empty: 20 %, at most 2000")
     seed: int = Field(0, ge=0)
     test_seed: int = Field(0, ge=0)
-    majority_limit: float = Field(0.55, gt=0, le=1, description="a larger share of one class is cut down (A.1)")
+    majority_limit: float = Field(
+        0.55, gt=0, le=1, description="a larger share of one class is cut down (A.1)"
+    )
 
 
 def text_id(text: str) -> str:
@@ -92,7 +96,9 @@ def make_rows(
             raise DataError(f"{len(column)} {name} for {count} texts")
     empty = [i for i, text in enumerate(texts) if not text or not text.strip()]
     if empty:
-        raise DataError(f"{len(empty)} of {count} texts are empty, first in row {empty[0] + 1}; fill or drop them")
+        raise DataError(
+            f"{len(empty)} of {count} texts are empty, first in row {empty[0] + 1}; fill or drop them"
+        )
     named = [text_id(text) for text in texts]
     if groups is None:
         groups = named
@@ -105,7 +111,9 @@ def make_rows(
         ids = unique
     elif len(set(ids)) != count:
         first = next(name for name in ids if list(ids).count(name) > 1)
-        raise DataError(f"{count - len(set(ids))} ids appear twice, first {first!r}; every row needs an id of its own")
+        raise DataError(
+            f"{count - len(set(ids))} ids appear twice, first {first!r}; every row needs an id of its own"
+        )
     columns: dict[str, Any] = {
         "id": pa.array(list(ids), pa.string()),
         "group": pa.array(list(groups), pa.string()),
@@ -132,7 +140,9 @@ def check_probabilities(probs_NC: npt.NDArray[np.floating[Any]], what: str) -> N
     off = np.abs(probs_NC.sum(1) - 1) > 1e-3
     if off.any():
         i = int(np.flatnonzero(off)[0])
-        raise DataError(f"{what}: row {i + 1} is {probs_NC[i].tolist()}, which sums to {probs_NC[i].sum():.4g}, not to one")
+        raise DataError(
+            f"{what}: row {i + 1} is {probs_NC[i].tolist()}, which sums to {probs_NC[i].sum():.4g}, not to one"
+        )
 
 
 def deal(rows: pa.Table, n_classes: int, spec: Split) -> pa.Table:
@@ -146,10 +156,14 @@ def deal(rows: pa.Table, n_classes: int, spec: Split) -> pa.Table:
     """
     label_N = rows["label"].to_numpy()
     ids = rows["id"].to_pylist()
-    _, group_N = np.unique(np.asarray(rows["group"].to_pylist(), dtype=object).astype(str), return_inverse=True)
+    _, group_N = np.unique(
+        np.asarray(rows["group"].to_pylist(), dtype=object).astype(str), return_inverse=True
+    )
     counts_C = np.bincount(label_N, minlength=n_classes)
     if (counts_C > 0).sum() < 2:
-        raise DataError(f"only one class is present (rows per class: {counts_C.tolist()}); two or more are needed")
+        raise DataError(
+            f"only one class is present (rows per class: {counts_C.tolist()}); two or more are needed"
+        )
     keep = np.flatnonzero(_cut_majority(label_N, counts_C, spec))
     test, rest = _take_test(keep, label_N, group_N, n_classes, spec)
     part_of = dict.fromkeys(test.tolist(), Part.TEST)
@@ -191,18 +205,27 @@ def _take_test(
                 quota_C[label_N[i]] -= 1
                 taken.append(i)
                 used.add(group)
-    rest = np.array([i for group in sorted(members) if group not in used for i in members[group]], dtype=np.int64)
+    rest = np.array(
+        [i for group in sorted(members) if group not in used for i in members[group]], dtype=np.int64
+    )
     return np.array(taken, dtype=np.int64), rest
 
 
 def _deal_rest(rest: IntArray, group_N: IntArray, total: int, spec: Split) -> dict[int, Part]:
     validation = spec.validation_rows if spec.validation_rows is not None else max(1, min(500, total // 20))
     train = spec.train_rows if spec.train_rows is not None else (len(rest) - 2 * validation) // 2
-    quota = {Part.WEAK_VALIDATION: validation, Part.VALIDATION: validation, Part.WEAK_TRAIN: train, Part.TRANSFER: train}
+    quota = {
+        Part.WEAK_VALIDATION: validation,
+        Part.VALIDATION: validation,
+        Part.WEAK_TRAIN: train,
+        Part.TRANSFER: train,
+    }
     wanted = dict(quota)
     members = _by_group(rest, group_N)
     dealt: dict[int, Part] = {}
-    for group in np.random.default_rng([spec.seed, 1]).permutation(np.array(sorted(members), dtype=np.int64)).tolist():
+    for group in (
+        np.random.default_rng([spec.seed, 1]).permutation(np.array(sorted(members), dtype=np.int64)).tolist()
+    ):
         part = max(quota, key=lambda p: quota[p] / max(1, wanted[p]))
         chosen = members[group][: quota[part]]
         dealt |= dict.fromkeys(chosen, part)

@@ -42,7 +42,11 @@ class FileLabels(Spec):
 
 def parse_supervisor(value: object) -> ModelSpec | FileLabels:
     """A model, or ``file`` for weak labels that come with the rows."""
-    if isinstance(value, FileLabels) or value == "file" or (isinstance(value, dict) and value.get("kind") == "file-labels"):
+    if (
+        isinstance(value, FileLabels)
+        or value == "file"
+        or (isinstance(value, dict) and value.get("kind") == "file-labels")
+    ):
         return FileLabels()
     return parse_model(value)
 
@@ -154,7 +158,9 @@ class Experiment(Spec):
         for axis in ("tasks", "supervisors", "students", "methods", "seeds"):
             values = getattr(self, axis)
             keys = [v.key() if isinstance(v, Spec) else str(v) for v in values]
-            twins = [str(getattr(v, "name", v)) for v, k in zip(values, keys, strict=True) if keys.count(k) > 1]
+            twins = [
+                str(getattr(v, "name", v)) for v, k in zip(values, keys, strict=True) if keys.count(k) > 1
+            ]
             if twins:
                 raise ValueError(f"{axis}: {' and '.join(twins)} are the same; name each once")
         return self
@@ -171,7 +177,9 @@ class Experiment(Spec):
         except yaml.YAMLError as error:
             raise ConfigError(f"{where} is not YAML: {error}") from None
         if not isinstance(values, dict):
-            raise ConfigError(f"{where} holds {type(values).__name__}, a mapping with tasks, supervisors, … is wanted")
+            raise ConfigError(
+                f"{where} holds {type(values).__name__}, a mapping with tasks, supervisors, … is wanted"
+            )
         return cls.parse(values, where)
 
     @classmethod
@@ -199,10 +207,16 @@ class Experiment(Spec):
                         for seed, split in splits:
                             # Every part is validated already; validating 10,000 products again costs a second.
                             yield Cell.model_construct(
-                                kind="cell", task=task, supervisor=supervisor, student=student, method=method, seed=seed,
-                                split=split, supervisor_training=self.supervisor_training,
+                                kind="cell",
+                                task=task,
+                                supervisor=supervisor,
+                                student=student,
+                                method=method,
+                                seed=seed,
+                                split=split,
+                                supervisor_training=self.supervisor_training,
                                 student_training=self.student_training,
-                            )  # fmt: skip
+                            )
 
 
 @dataclass(frozen=True)
@@ -245,17 +259,25 @@ class Graph:
             own = role == "supervisor"
             title = f"{role} {model.name}, {method.name}, seed {c.seed}"
             fields: dict[str, Any] = {
-                "method": method, "seed": c.seed, "training": training,
+                "method": method,
+                "seed": c.seed,
+                "training": training,
                 "train_part": Part.WEAK_TRAIN if own else Part.TRANSFER,
                 "validation_part": Part.WEAK_VALIDATION if own else Part.VALIDATION,
                 "predict": (Part.TRANSFER, Part.VALIDATION, Part.TEST) if own else (Part.TEST,),
-            }  # fmt: skip
+            }
             examples = self._once(lambda: steps.examples(loaded), "examples", loaded.key)
             if isinstance(training, Probe):
                 features = self._once(
-                    lambda: steps.features(examples, model, training.features), "features", loaded.key, id(model), id(training)
+                    lambda: steps.features(examples, model, training.features),
+                    "features",
+                    loaded.key,
+                    id(model),
+                    id(training),
                 )
-                return steps.probe(features, split, labels, ProbeFit.model_construct(**_spec("probe-fit", fields)), title)
+                return steps.probe(
+                    features, split, labels, ProbeFit.model_construct(**_spec("probe-fit", fields)), title
+                )
             spec = FinetuneFit.model_construct(**_spec("finetune-fit", fields | {"model": model}))
             return steps.finetune(examples, split, labels, spec, title)
 
@@ -266,7 +288,9 @@ class Graph:
             return fit(c.supervisor, c.supervisor_training, truth, naive, "supervisor")
 
         def ceiling() -> Step:
-            return fit(c.student, c.student_training, steps.truth(loaded, split, CEILING_PARTS), naive, "ceiling")
+            return fit(
+                c.student, c.student_training, steps.truth(loaded, split, CEILING_PARTS), naive, "ceiling"
+            )
 
         def scored(predictions: Step) -> Step:
             return steps.score(predictions, test, f"score of {predictions.title}")
@@ -276,9 +300,13 @@ class Graph:
         top: Step = self._once(ceiling, "ceiling", id(c.student), id(c.student_training), *base)
         student = fit(c.student, c.student_training, weak, c.method, "student")
         return CellSteps(
-            weak, student, top,
-            self._once(lambda: scored(weak), "score", weak.key), scored(student), self._once(lambda: scored(top), "score", top.key),
-        )  # fmt: skip
+            weak,
+            student,
+            top,
+            self._once(lambda: scored(weak), "score", weak.key),
+            scored(student),
+            self._once(lambda: scored(top), "score", top.key),
+        )
 
 
 def _spec(kind: str, fields: dict[str, Any]) -> dict[str, Any]:

@@ -43,8 +43,13 @@ def predict(
     except (OSError, ValueError) as error:
         raise ModelError(f"{folder} cannot be loaded: {error}") from error
     if info["missing_keys"]:
-        raise ModelError(f"{folder} is not a trained classifier: {sorted(info['missing_keys'])[0]} is missing")
-    limit = min(tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", tokenizer.model_max_length))
+        raise ModelError(
+            f"{folder} is not a trained classifier: {sorted(info['missing_keys'])[0]} is missing"
+        )
+    limit = min(
+        tokenizer.model_max_length,
+        getattr(model.config, "max_position_embeddings", tokenizer.model_max_length),
+    )
     ids_N = tokenize(tokenizer, texts, limit)
     model.to(runtime.device).eval()
     classes = [str(model.config.id2label[c]) for c in range(model.config.num_labels)]

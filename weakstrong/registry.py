@@ -67,7 +67,7 @@ class Registry(Generic[T]):
                 raise unknown(self.noun, name, self.names(), self.hint)
             importlib.import_module(f"{self.package}.{name.replace('-', '_')}")
         if name not in self._entries:
-            raise ConfigError(f"{self.package}.{name.replace('-', '_')} registers no {self.noun}; decorate its class")
+            raise ConfigError(
+                f"{self.package}.{name.replace('-', '_')} registers no {self.noun}; decorate its class"
+            )
         return self._entries[name]
-
-

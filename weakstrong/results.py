@@ -90,7 +90,9 @@ class Results:
         """One mapping per cell: its names, ``seed``, three scores, ``pgr``, ``status``, ``key``, ``error``."""
         rows = []
         for cell, steps in self._cells:
-            scores = [float(self._correct[s.key].mean()) if s.key in self._correct else None for s in steps.scores()]
+            scores = [
+                float(self._correct[s.key].mean()) if s.key in self._correct else None for s in steps.scores()
+            ]
             done = None not in scores
             value = stats.pgr(*scores) if done else float("nan")  # type: ignore[arg-type]
             error = None if done else self._why(steps)
@@ -98,7 +100,11 @@ class Results:
                 cell.identity()
                 | {f"{role}_score": score for role, score in zip(ROLES, scores, strict=True)}
                 | {"pgr": value if np.isfinite(value) else None}
-                | {"status": "done" if done else "failed" if error else "missing", "key": cell.key(), "error": error}
+                | {
+                    "status": "done" if done else "failed" if error else "missing",
+                    "key": cell.key(),
+                    "error": error,
+                }
             )
         return rows
 
@@ -121,7 +127,11 @@ class Results:
         for cell, steps in self._cells:
             if all(s.key in self._correct for s in steps.scores()):
                 identity = cell.identity()
-                recipe = (cell.split.model_copy(update={"seed": 0}).key(), cell.supervisor_training.key(), cell.student_training.key())
+                recipe = (
+                    cell.split.model_copy(update={"seed": 0}).key(),
+                    cell.supervisor_training.key(),
+                    cell.student_training.key(),
+                )
                 groups.setdefault((*(identity[k] for k in GROUP), *recipe), []).append((cell, steps))
         rows = [self._aggregate_row(key, members) for key, members in groups.items()]
         by_key = dict(zip(groups, rows, strict=True))
@@ -141,7 +151,11 @@ class Results:
         row |= {"n_seeds": estimate.n_seeds, "n_test": estimate.n_test}
         for role in ROLES:
             interval = getattr(estimate, role)
-            row |= {f"{role}_score": interval.value, f"{role}_low": interval.low, f"{role}_high": interval.high}
+            row |= {
+                f"{role}_score": interval.value,
+                f"{role}_low": interval.low,
+                f"{role}_high": interval.high,
+            }
         row |= {"pgr": estimate.pgr, "pgr_low": estimate.low, "pgr_high": estimate.high}
         for method in ("bca", "fieller"):
             other = stats.pgr_interval(*arms, method=method)
@@ -150,7 +164,12 @@ class Results:
         row |= {"p_vs_naive": None, "p_vs_naive_holm": None, "gain_vs_naive": None}
         return {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in row.items()}
 
-    def _compare(self, key: tuple[Any, ...], row: dict[str, Any], groups: dict[tuple[Any, ...], list[tuple[Cell, CellSteps]]]) -> None:
+    def _compare(
+        self,
+        key: tuple[Any, ...],
+        row: dict[str, Any],
+        groups: dict[tuple[Any, ...], list[tuple[Cell, CellSteps]]],
+    ) -> None:
         place = GROUP.index("method")
         naive = groups.get((*key[:place], "naive", *key[place + 1 :]))
         if naive is None or key[place] == "naive":
@@ -160,7 +179,8 @@ class Results:
         if not seeds:
             return
         test = stats.paired_permutation(
-            self._matrix([mine[s] for s in seeds], "student"), self._matrix([other[s] for s in seeds], "student")
+            self._matrix([mine[s] for s in seeds], "student"),
+            self._matrix([other[s] for s in seeds], "student"),
         )
         row |= {"p_vs_naive": test.p, "gain_vs_naive": test.difference}
 
@@ -192,7 +212,12 @@ class Results:
 
     def models(self) -> dict[str, dict[str, Any]]:
         """Card of every model in the cells, by name."""
-        specs = {m.name: m for cell, _ in self._cells for m in (cell.supervisor, cell.student) if isinstance(m, ModelSpec)}
+        specs = {
+            m.name: m
+            for cell, _ in self._cells
+            for m in (cell.supervisor, cell.student)
+            if isinstance(m, ModelSpec)
+        }
         return {name: vars(card(spec)) for name, spec in specs.items()}
 
     def specs(self) -> dict[str, dict[str, Any]]:
@@ -207,7 +232,10 @@ class Results:
             if step.key not in stored.setdefault(step.name, self.store.keys(step.name)):
                 continue
             record = self.store.read_record(step.name, step.key)
-            rows.append({"step": step.name, "key": step.key, "version": step.version, "title": step.title} | record["provenance"])
+            rows.append(
+                {"step": step.name, "key": step.key, "version": step.version, "title": step.title}
+                | record["provenance"]
+            )
         return rows
 
     def warnings(self) -> list[str]:
@@ -216,10 +244,14 @@ class Results:
         missing = [c for c in self.cells if c["status"] != "done"]
         if missing:
             failed = sum(c["status"] == "failed" for c in missing)
-            out.append(f"{len(missing)} of {len(self.cells)} cells have no result ({failed} failed); they are left out.")
+            out.append(
+                f"{len(missing)} of {len(self.cells)} cells have no result ({failed} failed); they are left out."
+            )
         if any(r["n_seeds"] < stats.SEEDS_WANTED for r in self.aggregate):
             fewest = min(r["n_seeds"] for r in self.aggregate)
-            out.append(f"Only {fewest} seed(s) in places; {stats.SEEDS_WANTED} or more are wanted for a result.")
+            out.append(
+                f"Only {fewest} seed(s) in places; {stats.SEEDS_WANTED} or more are wanted for a result."
+            )
         for step in {s.inputs["truth"].inputs["load"].key: s for s in self.steps()}.values():
             loaded = step.inputs["truth"].inputs["load"]
             if self.store.has(loaded):
@@ -254,7 +286,9 @@ def collect(store: Store, experiments: Iterable[Experiment] | None = None) -> Re
     """
     found = tuple(experiments) if experiments is not None else tuple(remembered(store))
     if not found:
-        raise StoreError(f"the store {store.url} holds no experiment; run one with w2s run --store {store.url}")
+        raise StoreError(
+            f"the store {store.url} holds no experiment; run one with w2s run --store {store.url}"
+        )
     if not all(isinstance(e, Experiment) for e in found):
         raise ConfigError("results are collected for Experiment values")
     return Results(store, found)

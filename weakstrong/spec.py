@@ -52,7 +52,9 @@ def canonical(value: object, path: str = "$") -> str:
         for name in value:
             if not isinstance(name, str):
                 raise ConfigError(f"{path}: the key {name!r} is not a string")
-        parts = (f"{json.dumps(k, ensure_ascii=False)}:{canonical(value[k], f'{path}.{k}')}" for k in sorted(value))
+        parts = (
+            f"{json.dumps(k, ensure_ascii=False)}:{canonical(value[k], f'{path}.{k}')}" for k in sorted(value)
+        )
         return "{" + ",".join(parts) + "}"
     raise ConfigError(
         f"{path}: {type(value).__name__} has no canonical form; use a list, tuple, dict, str, number, bool or Spec"

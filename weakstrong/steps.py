@@ -93,33 +93,51 @@ def load(task: Task) -> Step:
 
 def examples(loaded: Step) -> Step:
     """What students may see: ``examples.parquet`` (id, group, text) and ``classes.json``."""
-    return Step("examples", 1, Plain(), {"load": loaded}, "weakstrong.builders.data:build_examples", title="texts")
+    return Step(
+        "examples", 1, Plain(), {"load": loaded}, "weakstrong.builders.data:build_examples", title="texts"
+    )
 
 
 def split(loaded: Step, spec: Split | TrainSplit) -> Step:
     """Which row is in which part: ``split.parquet`` (id, part)."""
-    return Step("split", 1, spec, {"load": loaded}, "weakstrong.builders.data:build_split", title=f"split {spec.seed}")
+    return Step(
+        "split", 1, spec, {"load": loaded}, "weakstrong.builders.data:build_split", title=f"split {spec.seed}"
+    )
 
 
 def truth(loaded: Step, split: Step, parts: tuple[Part, ...]) -> Step:
     """Ground truth of some parts (sealed): ``probabilities.parquet`` with ones and zeros."""
     inputs = {"load": loaded, "split": split}
-    return Step("truth", 1, TruthSpec(parts=parts), inputs, "weakstrong.builders.data:build_truth", title="ground truth")
+    return Step(
+        "truth",
+        1,
+        TruthSpec(parts=parts),
+        inputs,
+        "weakstrong.builders.data:build_truth",
+        title="ground truth",
+    )
 
 
 def weak_labels(loaded: Step, split: Step) -> Step:
     """Weak labels that came with the rows: ``probabilities.parquet``."""
     inputs = {"load": loaded, "split": split}
-    return Step("weak_labels", 1, Plain(), inputs, "weakstrong.builders.data:build_weak_labels", title="weak labels")
+    return Step(
+        "weak_labels", 1, Plain(), inputs, "weakstrong.builders.data:build_weak_labels", title="weak labels"
+    )
 
 
 def features(examples: Step, model: ModelSpec, spec: FeatureSpec) -> Step:
     """Vectors of all texts at one rung: ``features.safetensors`` [N, D], ``ids.parquet``. Rungs share a pass."""
     group = f"features {model.weights} {model.trust_remote_code} {spec.key()} {examples.key}"
     return Step(
-        "features", 1, FeaturesOf(model=model, features=spec), {"examples": examples},
-        "weakstrong.builders.fits:build_features", group, f"features of {model.name}",
-    )  # fmt: skip
+        "features",
+        1,
+        FeaturesOf(model=model, features=spec),
+        {"examples": examples},
+        "weakstrong.builders.fits:build_features",
+        group,
+        f"features of {model.name}",
+    )
 
 
 def probe(features: Step, split: Step, labels: Step, spec: ProbeFit, title: str = "probe") -> Step:

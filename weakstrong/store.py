@@ -25,7 +25,7 @@ from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
-from weakstrong.errors import CorruptResultError, RecipeMismatchError, StoreError
+from weakstrong.errors import CorruptResultError, RecipeMismatchError, SourceError, StoreError
 from weakstrong.spec import Spec, canonical, digest
 
 RECORD = "record.json"
@@ -111,10 +111,31 @@ def _sha256(path: Path) -> str:
 def explain_os_error(error: OSError, path: str) -> StoreError:
     """Say in words what a failed read or write of the store means."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StoreError(f"no space left on the device of the store {path}; free some, then run again: it resumes")
+        return StoreError(
+            f"no space left on the device of the store {path}; free some, then run again: it resumes"
+        )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return StoreError(f"the store {path} cannot be written ({error.strerror}); choose another with --store")
+        return StoreError(
+            f"the store {path} cannot be written ({error.strerror}); choose another with --store"
+        )
     return StoreError(f"the store {path} failed: {error}")
+
+
+def store_failure(error: Exception, store: Store) -> StoreError | None:
+    """The store's own failure behind what a builder raised, or None if it is the builder's.
+
+    A file that is missing elsewhere, a network error or a bad checkpoint are OS errors too, and break one step only.
+    Libraries in Rust hand on the words of the system but no number.
+    """
+    if isinstance(error, SourceError):
+        return None
+    number = error.errno if isinstance(error, OSError) else None
+    for full in (errno.ENOSPC, errno.EDQUOT):
+        if number == full or f"{os.strerror(full)} (os error {full})" in str(error):
+            return explain_os_error(OSError(full, os.strerror(full)), store.url)
+    if isinstance(error, OSError) and str(error.filename or "").startswith(f"{store.work}{os.sep}"):
+        return explain_os_error(error, store.url)
+    return None
 
 
 class Store:
@@ -190,7 +211,9 @@ class Store:
             with self.fs.open(path, "rb") as file:
                 record = json.loads(file.read())
         except (OSError, ValueError) as error:
-            raise CorruptResultError(f"{path} cannot be read ({error}); remove its folder and run again") from error
+            raise CorruptResultError(
+                f"{path} cannot be read ({error}); remove its folder and run again"
+            ) from error
         if not isinstance(record, dict):
             raise CorruptResultError(f"{path} is not a record; remove its folder and run again")
         return record
@@ -245,12 +268,14 @@ class Store:
         one step both finish and the last upload stands, with the same content.
         """
         folder = self.work / ".locks"
-        folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / f"{step.key}.lock")
         try:
+            folder.mkdir(parents=True, exist_ok=True)
             lock.acquire(blocking=False)
         except Timeout:
             return None
+        except OSError as error:
+            raise explain_os_error(error, self.url) from error
         return lock
 
     def release(self, step: Step, lock: FileLock) -> None:
@@ -290,7 +315,12 @@ class Store:
             for path in sorted(job.out.rglob("*"))
             if path.is_file()
         }
-        record = step.recipe() | {"key": step.key, "files": files, "summary": job.summary, "provenance": dict(provenance)}
+        record = step.recipe() | {
+            "key": step.key,
+            "files": files,
+            "summary": job.summary,
+            "provenance": dict(provenance),
+        }
         text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False)
         folder = self._folder(step.name, step.key)
         try:

@@ -44,12 +44,23 @@ class TrainedStudent:
 
 
 def train_student(
-    data: str | Path, *, text: str, weak_label: str | Sequence[str], out: str | Path,
-    student: str | ModelSpec = "smollm2-135m:22", method: str | Method = "confidence", label: str | None = None,
-    group: str | None = None, id: str | None = None, weak_labels: str | Path | None = None,
-    training: Finetune | Probe | str = "finetune", seed: int = 0, store: str | Path | Store | None = None,
-    runtime: Runtime | None = None, listener: Listener | None = None,
-) -> TrainedStudent:  # fmt: skip
+    data: str | Path,
+    *,
+    text: str,
+    weak_label: str | Sequence[str],
+    out: str | Path,
+    student: str | ModelSpec = "smollm2-135m:22",
+    method: str | Method = "confidence",
+    label: str | None = None,
+    group: str | None = None,
+    id: str | None = None,
+    weak_labels: str | Path | None = None,
+    training: Finetune | Probe | str = "finetune",
+    seed: int = 0,
+    store: str | Path | Store | None = None,
+    runtime: Runtime | None = None,
+    listener: Listener | None = None,
+) -> TrainedStudent:
     """Train a student on a file of texts with weak labels.
 
     Rows with ground truth (``label``, may be empty elsewhere) never train: they score the student and the weak
@@ -75,11 +86,17 @@ def train_student(
         raise ConfigError(f"{target} exists and is not empty; choose another --out")
     task = FileTask.parse(
         {
-            "path": str(data), "text": text, "label": label, "group": group, "id": id, "weak_label": weak_label,
-            "weak_labels_path": None if weak_labels is None else str(weak_labels), "limit": 10_000_000,
+            "path": str(data),
+            "text": text,
+            "label": label,
+            "group": group,
+            "id": id,
+            "weak_label": weak_label,
+            "weak_labels_path": None if weak_labels is None else str(weak_labels),
+            "limit": 10_000_000,
         },
         "the data",
-    )  # fmt: skip
+    )
     model, chosen = parse_model(student), parse_method(method)
     spec = _training(training, model)
     loaded = steps.load(task)
@@ -87,9 +104,12 @@ def train_student(
     weak = steps.weak_labels(loaded, split)
     examples = steps.examples(loaded)
     fields: dict[str, Any] = {
-        "method": chosen, "seed": seed, "train_part": Part.TRANSFER, "validation_part": Part.VALIDATION,
+        "method": chosen,
+        "seed": seed,
+        "train_part": Part.TRANSFER,
+        "validation_part": Part.VALIDATION,
         "predict": (Part.VALIDATION, Part.TEST),
-    }  # fmt: skip
+    }
     title = f"student {model.name}, {chosen.name}"
     if isinstance(spec, Probe):
         features = steps.features(examples, model, spec.features)
@@ -100,7 +120,21 @@ def train_student(
     report = run_steps([fit, weak], opened, runtime, listener)
     if report.failed:
         raise TrainingError("; ".join(report.failed.values()))
-    return _export(target, task, model, chosen, spec, seed, loaded, split, weak, fit, opened, runtime or Runtime(), listener)
+    return _export(
+        target,
+        task,
+        model,
+        chosen,
+        spec,
+        seed,
+        loaded,
+        split,
+        weak,
+        fit,
+        opened,
+        runtime or Runtime(),
+        listener,
+    )
 
 
 def _training(training: Finetune | Probe | str, model: ModelSpec) -> Finetune | Probe:
@@ -110,15 +144,28 @@ def _training(training: Finetune | Probe | str, model: ModelSpec) -> Finetune | 
         training = REGIMES[training]()
     if isinstance(training, Probe):
         if card(model).family == "encoder":
-            raise ModelError(f"{model.name} is an encoder: its probe reads the mean token and has no ordinary head; use finetune")
+            raise ModelError(
+                f"{model.name} is an encoder: its probe reads the mean token and has no ordinary head; use finetune"
+            )
         return training
     return training.model_copy(update={"save_weights": True})
 
 
 def _export(
-    target: Path, task: FileTask, model: ModelSpec, method: Method, spec: Finetune | Probe, seed: int, loaded: Step,
-    split: Step, weak: Step, fit: Step, store: Store, runtime: Runtime, listener: Listener | None,
-) -> TrainedStudent:  # fmt: skip
+    target: Path,
+    task: FileTask,
+    model: ModelSpec,
+    method: Method,
+    spec: Finetune | Probe,
+    seed: int,
+    loaded: Step,
+    split: Step,
+    weak: Step,
+    fit: Step,
+    store: Store,
+    runtime: Runtime,
+    listener: Listener | None,
+) -> TrainedStudent:
     from weakstrong.builders.data import PROBABILITIES, ids_of
     from weakstrong.data import positions, read_probabilities
 
@@ -144,7 +191,9 @@ def _export(
             shutil.copytree(store.open(fit) / "model", building)
         else:
             _save_probe(building, store.open(fit), model, spec, classes)
-        (building / "README.md").write_text(model_card(result, task, model, method, spec, seed), encoding="utf-8")
+        (building / "README.md").write_text(
+            model_card(result, task, model, method, spec, seed), encoding="utf-8"
+        )
         if target.exists():
             target.rmdir()
         building.rename(target)
@@ -177,10 +226,19 @@ def _save_probe(target: Path, fit: Path, model: ModelSpec, spec: Probe, classes:
 
 
 def _percent(interval: Interval) -> str:
-    return f"{100 * interval.value:.1f} % (95 % interval {100 * interval.low:.1f} to {100 * interval.high:.1f})"
+    return (
+        f"{100 * interval.value:.1f} % (95 % interval {100 * interval.low:.1f} to {100 * interval.high:.1f})"
+    )
 
 
-def model_card(result: TrainedStudent, task: FileTask, model: ModelSpec, method: Method, spec: Finetune | Probe, seed: int) -> str:
+def model_card(
+    result: TrainedStudent,
+    task: FileTask,
+    model: ModelSpec,
+    method: Method,
+    spec: Finetune | Probe,
+    seed: int,
+) -> str:
     """The README of an exported student."""
     facts = card(model)
     truth = (

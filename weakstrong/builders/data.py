@@ -61,7 +61,9 @@ def build_split(jobs: Sequence[Job], runtime: Runtime) -> None:
         spec = job.step.spec
         if isinstance(spec, Split):
             if (rows["label"].to_numpy() < 0).any():
-                raise DataError("rows without ground truth cannot be split for an experiment; use w2s train for them")
+                raise DataError(
+                    "rows without ground truth cannot be split for an experiment; use w2s train for them"
+                )
             table = deal(rows, len(classes), spec)
         else:
             assert isinstance(spec, TrainSplit)
@@ -76,7 +78,9 @@ def deal_training(rows: pa.Table, spec: TrainSplit) -> pa.Table:
     tested = {g for g, y in zip(groups, label_N.tolist(), strict=True) if y >= 0}
     free = sorted(set(groups) - tested)
     if len(free) < 10:
-        raise DataError(f"only {len(free)} groups of rows have weak labels and no ground truth; at least 10 must learn")
+        raise DataError(
+            f"only {len(free)} groups of rows have weak labels and no ground truth; at least 10 must learn"
+        )
     order = np.random.default_rng(spec.seed).permutation(len(free))
     held = {free[i] for i in order[: max(1, round(spec.validation_share * len(free)))]}
     part = [
@@ -110,7 +114,9 @@ def build_weak_labels(jobs: Sequence[Job], runtime: Runtime) -> None:
     for job in jobs:
         rows, classes = read_rows(job.inputs["load"])
         if "weak_0" not in rows.column_names:
-            raise DataError("supervisor 'file' needs a task with weak-label columns: name them with weak_label")
+            raise DataError(
+                "supervisor 'file' needs a task with weak-label columns: name them with weak_label"
+            )
         ids = ids_of(job.inputs["split"], list(Part))
         where_N = positions(ids, rows["id"].to_pylist(), "weak labels")
         weak_NC = np.stack([rows[f"weak_{c}"].to_numpy()[where_N] for c in range(len(classes))], axis=1)

@@ -58,12 +58,15 @@ def build_probe(jobs: Sequence[Job], runtime: Runtime) -> None:
         validation = ids_of(job.inputs["split"], [spec.validation_part])
         heads.append(
             HeadTask(
-                features_ND, positions(train, ids, "features"), positions(validation, ids, "features"),
+                features_ND,
+                positions(train, ids, "features"),
+                positions(validation, ids, "features"),
                 probs_NC[positions(train, label_ids, "labels to train on")],
                 probs_NC[positions(validation, label_ids, "labels to stop by")],
-                spec.seed, job.step.title,
+                spec.seed,
+                job.step.title,
             )
-        )  # fmt: skip
+        )
     first = jobs[0].step.spec
     assert isinstance(first, ProbeFit)
     shapes: dict[tuple[int, ...], list[HeadTask]] = {}
@@ -113,13 +116,23 @@ def _finetune_one(job: Job, runtime: Runtime) -> None:
         parts.append(([texts[i] for i in ids], probs_NC[positions(ids, label_ids, "labels")]))
     try:
         model, tokenizer, history = finetune(
-            spec.model, classes, parts[0], parts[1], spec.method, spec.training, spec.seed, runtime, job.scratch
+            spec.model,
+            classes,
+            parts[0],
+            parts[1],
+            spec.method,
+            spec.training,
+            spec.seed,
+            runtime,
+            job.scratch,
         )
     except TrainingError as error:
         raise TrainingError(f"{job.step.title}: {error}") from error
     wanted = ids_of(job.inputs["split"], spec.predict)
     ids_N = tokenize(tokenizer, [texts[i] for i in wanted], spec.training.max_tokens)
-    with torch.autocast(torch.device(runtime.device).type, torch.bfloat16, enabled=spec.training.precision == "bf16"):
+    with torch.autocast(
+        torch.device(runtime.device).type, torch.bfloat16, enabled=spec.training.precision == "bf16"
+    ):
         out_NC = probabilities(model, tokenizer.pad_token_id, ids_N, runtime).numpy()
     pq.write_table(probability_table(wanted, out_NC), job.out / PROBABILITIES, compression="zstd")
     if spec.training.save_weights:

@@ -46,23 +46,74 @@ class Regime(StrEnum):
     FINETUNE = "finetune"
 
 
-StoreOption = Annotated[str | None, typer.Option("--store", help="Where results live: a folder or an fsspec URL. Default: $WEAKSTRONG_STORE or ./weakstrong-store.")]  # fmt: skip
-ExperimentArgument = Annotated[Path | None, typer.Argument(help="An experiment in YAML. Without it: the embedded quickstart, or the axes given as flags.")]  # fmt: skip
+StoreOption = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        help="Where results live: a folder or an fsspec URL. Default: $WEAKSTRONG_STORE or ./weakstrong-store.",
+    ),
+]
+ExperimentArgument = Annotated[
+    Path | None,
+    typer.Argument(
+        help="An experiment in YAML. Without it: the embedded quickstart, or the axes given as flags."
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a machine.")]
-TaskOption = Annotated[list[str] | None, typer.Option("--task", help="Task name, or file:PATH for your own rows. Repeat, or separate by commas.")]  # fmt: skip
-SupervisorOption = Annotated[list[str] | None, typer.Option("--supervisor", help="Supervisor model, e.g. minilm-l6, or `file` for weak labels in your file. Repeat, or commas.")]  # fmt: skip
-StudentOption = Annotated[list[str] | None, typer.Option("--student", help="Student model, e.g. smollm2-135m:22 (its first 22 layers). Repeat, or commas.")]  # fmt: skip
-MethodOption = Annotated[list[str] | None, typer.Option("--method", help="Method, e.g. naive or confidence:a_max=0.5. Repeat; commas separate methods or parameters.")]  # fmt: skip
-SeedsOption = Annotated[str | None, typer.Option("--seeds", help="Number of seeds (5 means 0 to 4), or a list: 3,4,7.")]
-RegimeOption = Annotated[Regime | None, typer.Option("--regime", help="probe: heads on frozen features, minutes. finetune: all weights, longer.")]  # fmt: skip
-TrainRows = Annotated[int | None, typer.Option("--train-rows", help="Rows in each half: one for the supervisor, one for student and ceiling.")]  # fmt: skip
-ValidationRows = Annotated[int | None, typer.Option("--validation-rows", help="Rows that decide when training stops.")]
-TestRows = Annotated[int | None, typer.Option("--test-rows", help="Rows that are scored, equally many per class.")]
+TaskOption = Annotated[
+    list[str] | None,
+    typer.Option("--task", help="Task name, or file:PATH for your own rows. Repeat, or separate by commas."),
+]
+SupervisorOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--supervisor",
+        help="Supervisor model, e.g. minilm-l6, or `file` for weak labels in your file. Repeat, or commas.",
+    ),
+]
+StudentOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--student", help="Student model, e.g. smollm2-135m:22 (its first 22 layers). Repeat, or commas."
+    ),
+]
+MethodOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--method",
+        help="Method, e.g. naive or confidence:a_max=0.5. Repeat; commas separate methods or parameters.",
+    ),
+]
+SeedsOption = Annotated[
+    str | None, typer.Option("--seeds", help="Number of seeds (5 means 0 to 4), or a list: 3,4,7.")
+]
+RegimeOption = Annotated[
+    Regime | None,
+    typer.Option("--regime", help="probe: heads on frozen features, minutes. finetune: all weights, longer."),
+]
+TrainRows = Annotated[
+    int | None,
+    typer.Option(
+        "--train-rows", help="Rows in each half: one for the supervisor, one for student and ceiling."
+    ),
+]
+ValidationRows = Annotated[
+    int | None, typer.Option("--validation-rows", help="Rows that decide when training stops.")
+]
+TestRows = Annotated[
+    int | None, typer.Option("--test-rows", help="Rows that are scored, equally many per class.")
+]
 TextOption = Annotated[str | None, typer.Option("--text", help="With file:PATH: column of the texts.")]
-LabelOption = Annotated[str | None, typer.Option("--label", help="With file:PATH: column of the ground truth.")]
-GroupOption = Annotated[str | None, typer.Option("--group", help="With file:PATH: rows with equal values stay in one part.")]  # fmt: skip
+LabelOption = Annotated[
+    str | None, typer.Option("--label", help="With file:PATH: column of the ground truth.")
+]
+GroupOption = Annotated[
+    str | None, typer.Option("--group", help="With file:PATH: rows with equal values stay in one part.")
+]
 IdOption = Annotated[str | None, typer.Option("--id", help="With file:PATH: column of unique row names.")]
-WeakLabelOption = Annotated[str | None, typer.Option("--weak-label", help="With file:PATH: column(s) of weak labels, by commas.")]  # fmt: skip
+WeakLabelOption = Annotated[
+    str | None, typer.Option("--weak-label", help="With file:PATH: column(s) of weak labels, by commas.")
+]
 
 
 def _experiment(path: Path | None, flags: dict[str, Any], columns: dict[str, Any]) -> Any:
@@ -77,15 +128,30 @@ def _axes(**flags: Any) -> dict[str, Any]:
 
 @app.command()
 def run(
-    experiment: ExperimentArgument = None, task: TaskOption = None, supervisor: SupervisorOption = None,
-    student: StudentOption = None, method: MethodOption = None, seeds: SeedsOption = None, regime: RegimeOption = None,
-    train_rows: TrainRows = None, validation_rows: ValidationRows = None, test_rows: TestRows = None,
-    text: TextOption = None, label: LabelOption = None, group: GroupOption = None, id: IdOption = None,
-    weak_label: WeakLabelOption = None, store: StoreOption = None,
-    report: Annotated[Path | None, typer.Option("--report", help="Where the page goes. Default: report.html in the store.")] = None,
-    device: Annotated[str, typer.Option("--device", help="torch device of each step: cpu, cuda, mps.")] = "cpu",
+    experiment: ExperimentArgument = None,
+    task: TaskOption = None,
+    supervisor: SupervisorOption = None,
+    student: StudentOption = None,
+    method: MethodOption = None,
+    seeds: SeedsOption = None,
+    regime: RegimeOption = None,
+    train_rows: TrainRows = None,
+    validation_rows: ValidationRows = None,
+    test_rows: TestRows = None,
+    text: TextOption = None,
+    label: LabelOption = None,
+    group: GroupOption = None,
+    id: IdOption = None,
+    weak_label: WeakLabelOption = None,
+    store: StoreOption = None,
+    report: Annotated[
+        Path | None, typer.Option("--report", help="Where the page goes. Default: report.html in the store.")
+    ] = None,
+    device: Annotated[
+        str, typer.Option("--device", help="torch device of each step: cpu, cuda, mps.")
+    ] = "cpu",
     as_json: JsonOption = False,
-) -> None:  # fmt: skip
+) -> None:
     """Run an experiment: supervisor, student and ceiling for every cell, then PGR with intervals.
 
     Without arguments this is the embedded quickstart: film sentences, two weak supervisors, one strong student, naive
@@ -97,9 +163,16 @@ def run(
     from weakstrong.cli.console import run_and_show
 
     flags = _axes(
-        task=task, supervisor=supervisor, student=student, method=method, seeds=seeds, regime=regime,
-        train_rows=train_rows, validation_rows=validation_rows, test_rows=test_rows,
-    )  # fmt: skip
+        task=task,
+        supervisor=supervisor,
+        student=student,
+        method=method,
+        seeds=seeds,
+        regime=regime,
+        train_rows=train_rows,
+        validation_rows=validation_rows,
+        test_rows=test_rows,
+    )
     columns = _axes(text=text, label=label, group=group, id=id, weak_label=weak_label)
     planned = _experiment(experiment, flags, columns)
     raise typer.Exit(run_and_show(planned, store, report, device, as_json))
@@ -107,30 +180,52 @@ def run(
 
 @app.command()
 def plan(
-    experiment: ExperimentArgument = None, task: TaskOption = None, supervisor: SupervisorOption = None,
-    student: StudentOption = None, method: MethodOption = None, seeds: SeedsOption = None, regime: RegimeOption = None,
-    train_rows: TrainRows = None, validation_rows: ValidationRows = None, test_rows: TestRows = None,
-    text: TextOption = None, label: LabelOption = None, group: GroupOption = None, id: IdOption = None,
-    weak_label: WeakLabelOption = None, store: StoreOption = None, as_json: JsonOption = False,
-) -> None:  # fmt: skip
+    experiment: ExperimentArgument = None,
+    task: TaskOption = None,
+    supervisor: SupervisorOption = None,
+    student: StudentOption = None,
+    method: MethodOption = None,
+    seeds: SeedsOption = None,
+    regime: RegimeOption = None,
+    train_rows: TrainRows = None,
+    validation_rows: ValidationRows = None,
+    test_rows: TestRows = None,
+    text: TextOption = None,
+    label: LabelOption = None,
+    group: GroupOption = None,
+    id: IdOption = None,
+    weak_label: WeakLabelOption = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Show what `run` would do: cells, steps, and what is stored already. Computes nothing, imports no torch."""
     from weakstrong.cli.listings import show_plan
 
     flags = _axes(
-        task=task, supervisor=supervisor, student=student, method=method, seeds=seeds, regime=regime,
-        train_rows=train_rows, validation_rows=validation_rows, test_rows=test_rows,
-    )  # fmt: skip
+        task=task,
+        supervisor=supervisor,
+        student=student,
+        method=method,
+        seeds=seeds,
+        regime=regime,
+        train_rows=train_rows,
+        validation_rows=validation_rows,
+        test_rows=test_rows,
+    )
     columns = _axes(text=text, label=label, group=group, id=id, weak_label=weak_label)
     show_plan(_experiment(experiment, flags, columns), store, as_json)
 
 
 @app.command()
 def results(
-    experiment: ExperimentArgument = None, store: StoreOption = None,
+    experiment: ExperimentArgument = None,
+    store: StoreOption = None,
     format: Annotated[ResultFormat, typer.Option("--format", help="How to print.")] = ResultFormat.TABLE,
-    aggregate: Annotated[bool, typer.Option("--aggregate", help="One row per group of seeds, with intervals and tests.")] = False,
+    aggregate: Annotated[
+        bool, typer.Option("--aggregate", help="One row per group of seeds, with intervals and tests.")
+    ] = False,
     as_json: JsonOption = False,
-) -> None:  # fmt: skip
+) -> None:
     """Print what a store holds: one row per cell, or with --aggregate one per group of seeds."""
     from weakstrong.cli.listings import show_results
 
@@ -139,11 +234,12 @@ def results(
 
 @app.command()
 def report(
-    experiment: ExperimentArgument = None, store: StoreOption = None,
+    experiment: ExperimentArgument = None,
+    store: StoreOption = None,
     out: Annotated[Path, typer.Option("-o", "--out", help="The page to write.")] = Path("report.html"),
     title: Annotated[str | None, typer.Option("--title", help="Heading of the page.")] = None,
     as_json: JsonOption = False,
-) -> None:  # fmt: skip
+) -> None:
     """Write one self-contained HTML page with figures, table, every spec and provenance."""
     from weakstrong.cli.listings import write_report
 
@@ -151,7 +247,9 @@ def report(
 
 
 @app.command()
-def status(experiment: ExperimentArgument = None, store: StoreOption = None, as_json: JsonOption = False) -> None:
+def status(
+    experiment: ExperimentArgument = None, store: StoreOption = None, as_json: JsonOption = False
+) -> None:
     """Say how many cells are done, missing or failed, and why they failed."""
     from weakstrong.cli.listings import show_status
 
@@ -168,9 +266,12 @@ def tasks(as_json: JsonOption = False) -> None:
 
 @app.command()
 def models(
-    names: Annotated[list[str] | None, typer.Argument(help="More models to describe, e.g. smollm2-135m:8 or hub:org/name@revision.")] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="More models to describe, e.g. smollm2-135m:8 or hub:org/name@revision."),
+    ] = None,
     as_json: JsonOption = False,
-) -> None:  # fmt: skip
+) -> None:
     """List models: parameters, forward FLOPs per token, licence, source, and whether they are cached."""
     from weakstrong.cli.listings import show_models
 
@@ -187,23 +288,53 @@ def methods(as_json: JsonOption = False) -> None:
 
 @app.command()
 def train(
-    data: Annotated[Path, typer.Option("--data", help="Texts with weak labels: CSV, TSV, JSONL, Parquet, or a data set folder.")],
-    weak_label: Annotated[str, typer.Option("--weak-label", help="Column of class names, of probabilities of the second class, or one column per class by commas.")],
+    data: Annotated[
+        Path,
+        typer.Option(
+            "--data", help="Texts with weak labels: CSV, TSV, JSONL, Parquet, or a data set folder."
+        ),
+    ],
+    weak_label: Annotated[
+        str,
+        typer.Option(
+            "--weak-label",
+            help="Column of class names, of probabilities of the second class, or one column per class by commas.",
+        ),
+    ],
     out: Annotated[Path, typer.Option("--out", help="Folder for the student.")],
     text: Annotated[str, typer.Option("--text", help="Column of the texts.")] = "text",
     student: Annotated[str, typer.Option("--student", help="The strong model.")] = "smollm2-135m:22",
     method: Annotated[str, typer.Option("--method", help="How it learns from weak labels.")] = "confidence",
-    regime: Annotated[Regime, typer.Option("--regime", help="finetune trains all weights; probe only a head, in minutes (decoders).")] = Regime.FINETUNE,
-    label: Annotated[str | None, typer.Option("--label", help="Column with ground truth for some rows: these score the student and never train it.")] = None,
-    weak_labels: Annotated[Path | None, typer.Option("--weak-labels", help="Another file with the weak-label columns, joined by --id.")] = None,
+    regime: Annotated[
+        Regime,
+        typer.Option(
+            "--regime", help="finetune trains all weights; probe only a head, in minutes (decoders)."
+        ),
+    ] = Regime.FINETUNE,
+    label: Annotated[
+        str | None,
+        typer.Option(
+            "--label",
+            help="Column with ground truth for some rows: these score the student and never train it.",
+        ),
+    ] = None,
+    weak_labels: Annotated[
+        Path | None,
+        typer.Option("--weak-labels", help="Another file with the weak-label columns, joined by --id."),
+    ] = None,
     id: Annotated[str | None, typer.Option("--id", help="Column of unique row names.")] = None,
-    group: Annotated[str | None, typer.Option("--group", help="Rows with equal values stay together.")] = None,
+    group: Annotated[
+        str | None, typer.Option("--group", help="Rows with equal values stay together.")
+    ] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", help="Passes over the rows.")] = None,
-    learning_rate: Annotated[float | None, typer.Option("--learning-rate", help="Peak learning rate.")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option("--learning-rate", help="Peak learning rate.")
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Order of rows, and which are held out.")] = 0,
     device: Annotated[str, typer.Option("--device", help="torch device: cpu, cuda, mps.")] = "cpu",
-    store: StoreOption = None, as_json: JsonOption = False,
-) -> None:  # fmt: skip
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Train a student on weak labels and write it as an ordinary Hugging Face folder with a model card.
 
     Example: `w2s train --data texts.csv --text body --weak-label guess --out student`
@@ -211,20 +342,41 @@ def train(
     from weakstrong.cli.student import train_and_show
 
     train_and_show(
-        data, weak_label, out, text, student, method, str(regime), label, weak_labels, id, group, epochs, learning_rate,
-        seed, device, store, as_json,
-    )  # fmt: skip
+        data,
+        weak_label,
+        out,
+        text,
+        student,
+        method,
+        str(regime),
+        label,
+        weak_labels,
+        id,
+        group,
+        epochs,
+        learning_rate,
+        seed,
+        device,
+        store,
+        as_json,
+    )
 
 
 @app.command()
 def predict(
-    folder: Annotated[Path, typer.Argument(help="A student written by `w2s train`, or any sequence classifier.")],
+    folder: Annotated[
+        Path, typer.Argument(help="A student written by `w2s train`, or any sequence classifier.")
+    ],
     file: Annotated[Path, typer.Argument(help="Texts: CSV, TSV, JSONL, Parquet or a data set folder.")],
     text: Annotated[str, typer.Option("--text", help="Column of the texts.")] = "text",
-    format: Annotated[PredictionFormat, typer.Option("--format", help="Parquet needs --out.")] = PredictionFormat.JSON,
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="File to write. Default: standard output.")] = None,
+    format: Annotated[
+        PredictionFormat, typer.Option("--format", help="Parquet needs --out.")
+    ] = PredictionFormat.JSON,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="File to write. Default: standard output.")
+    ] = None,
     device: Annotated[str, typer.Option("--device", help="torch device: cpu, cuda, mps.")] = "cpu",
-) -> None:  # fmt: skip
+) -> None:
     """Classify texts: one row per input, in order, with `label` and `probabilities`."""
     from weakstrong.cli.student import predict_and_write
 

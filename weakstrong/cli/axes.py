@@ -18,7 +18,9 @@ PLURAL = {"task": "tasks", "supervisor": "supervisors", "student": "students", "
 
 def quickstart() -> dict[str, Any]:
     """The experiment of ``w2s run`` without arguments."""
-    values: dict[str, Any] = yaml.safe_load(files("weakstrong").joinpath("quickstart.yaml").read_text(encoding="utf-8"))
+    values: dict[str, Any] = yaml.safe_load(
+        files("weakstrong").joinpath("quickstart.yaml").read_text(encoding="utf-8")
+    )
     return values
 
 
@@ -34,7 +36,9 @@ def build_experiment(path: Path | None, flags: dict[str, Any], columns: dict[str
         values = quickstart()
         if "task" in flags:
             # The quickstart's numbers of rows are those of its own task.
-            values = {k: v for k, v in values.items() if k not in ("train_rows", "validation_rows", "test_rows")}
+            values = {
+                k: v for k, v in values.items() if k not in ("train_rows", "validation_rows", "test_rows")
+            }
             values["name"] = ", ".join(str(v) for v in _flat(flags["task"]))
     for flag, plural in PLURAL.items():
         if flag in flags:
@@ -46,7 +50,10 @@ def build_experiment(path: Path | None, flags: dict[str, Any], columns: dict[str
     if "seeds" in flags:
         values["seeds"] = _seeds(flags["seeds"])
     if "regime" in flags:
-        values |= {"supervisor_training": {"kind": flags["regime"]}, "student_training": {"kind": flags["regime"]}}
+        values |= {
+            "supervisor_training": {"kind": flags["regime"]},
+            "student_training": {"kind": flags["regime"]},
+        }
         values.pop("regime", None)
     rows = {n: flags[n] for n in ("train_rows", "validation_rows", "test_rows") if n in flags}
     return Experiment.parse(values | rows, str(path or "the experiment"))
@@ -81,7 +88,9 @@ def _with_columns(task: object, columns: dict[str, Any]) -> dict[str, Any]:
         return {"kind": "file", "path": task.removeprefix("file:")} | columns
     if isinstance(task, dict) and task.get("kind") == "file":
         return {k: v for k, v in task.items() if k != "sha256"} | columns
-    raise ConfigError(f"--{next(iter(columns)).replace('_', '-')} goes with --task file:PATH, found task {task!r}")
+    raise ConfigError(
+        f"--{next(iter(columns)).replace('_', '-')} goes with --task file:PATH, found task {task!r}"
+    )
 
 
 def _seeds(text: str) -> int | list[int]:

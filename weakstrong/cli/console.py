@@ -38,7 +38,9 @@ class Screen:
         self.console = Console(stderr=True)
         self.counts: dict[str, dict[str, int]] = {}
         self.words, self.share, self.last = "", 0.0, 0.0
-        self.live = Live(console=self.console, get_renderable=self.render, refresh_per_second=4) if live else None
+        self.live = (
+            Live(console=self.console, get_renderable=self.render, refresh_per_second=4) if live else None
+        )
 
     def __enter__(self) -> Screen:
         if self.live:
@@ -65,12 +67,16 @@ class Screen:
 
     def _line(self, event: Event, steps: Sequence[Step], words: str, number: float) -> None:
         if event == "failed":
-            self.console.print(f"failed   {steps[0].title}: {words}", markup=False, highlight=False, soft_wrap=True)
+            self.console.print(
+                f"failed   {steps[0].title}: {words}", markup=False, highlight=False, soft_wrap=True
+            )
         elif event == "started" and steps[0].name not in ("score", "truth", "examples"):
             self.console.print(f"started  {self.words}", markup=False, highlight=False, soft_wrap=True)
             self.last = time.monotonic()
         elif event == "progress" and time.monotonic() - self.last > 15:
-            self.console.print(f"  {100 * number:3.0f} %  {self.words}", markup=False, highlight=False, soft_wrap=True)
+            self.console.print(
+                f"  {100 * number:3.0f} %  {self.words}", markup=False, highlight=False, soft_wrap=True
+            )
             self.last = time.monotonic()
 
     def render(self) -> Group:
@@ -81,22 +87,35 @@ class Screen:
             table.add_column(column, justify="right")
         for name, row in self.counts.items():
             table.add_row(name, *(str(row[c] or "") for c in COLUMNS))
-        return Group(table, ProgressBar(total=1.0, completed=self.share, width=40), Text(self.words, style="dim"))
+        return Group(
+            table, ProgressBar(total=1.0, completed=self.share, width=40), Text(self.words, style="dim")
+        )
 
 
-def run_and_show(experiment: Experiment, store: str | None, page: Path | None, device: str, as_json: bool) -> int:
+def run_and_show(
+    experiment: Experiment, store: str | None, page: Path | None, device: str, as_json: bool
+) -> int:
     """Run, print the table, write the page; returns the exit code (1 if a step failed)."""
     opened = Store(store or default_store())
     started = time.monotonic()
     try:
         with Screen(is_live()) as screen:
-            results, report = run_with_report(experiment, store=opened, runtime=Runtime(device=device), listener=screen)
+            results, report = run_with_report(
+                experiment, store=opened, runtime=Runtime(device=device), listener=screen
+            )
     except KeyboardInterrupt:
-        print(f"\nstopped; finished steps are kept in {opened.url}, the same command resumes", file=sys.stderr)
+        print(
+            f"\nstopped; finished steps are kept in {opened.url}, the same command resumes", file=sys.stderr
+        )
         return 130
     place = write_page(results, page, opened)
     if as_json:
-        print(json.dumps({"aggregate": results.aggregate, "cells": results.cells, "page": str(place)}, ensure_ascii=False))
+        print(
+            json.dumps(
+                {"aggregate": results.aggregate, "cells": results.cells, "page": str(place)},
+                ensure_ascii=False,
+            )
+        )
     else:
         from weakstrong.report.table import result_table
 
@@ -107,8 +126,10 @@ def run_and_show(experiment: Experiment, store: str | None, page: Path | None, d
         seconds = time.monotonic() - started
         console.print(
             f"{report.computed} steps computed, {report.cached} taken from {opened.url}, {seconds:.1f} s\npage: {place}",
-            markup=False, highlight=False, soft_wrap=True,
-        )  # fmt: skip
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
     for words in dict.fromkeys(report.failed.values()):
         print(f"error: {words}", file=sys.stderr)
     return 1 if report.failed else 0
@@ -131,7 +152,7 @@ def write_page(results: Results, page: Path | None, store: Store) -> Path:
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(results.page(), encoding="utf-8")
     except OSError as error:
-        raise StoreError(f"the page {place} cannot be written: {error.strerror}; choose another with --report") from error
+        raise StoreError(
+            f"the page {place} cannot be written: {error.strerror}; choose another with --report"
+        ) from error
     return place
-
-

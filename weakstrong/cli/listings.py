@@ -29,7 +29,9 @@ def print_table(rows: list[dict[str, Any]], columns: list[str], right: tuple[str
 
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for column in columns:
-        table.add_column(column.replace("_", " "), justify="right" if column in right else "left", overflow="fold")
+        table.add_column(
+            column.replace("_", " "), justify="right" if column in right else "left", overflow="fold"
+        )
     for row in rows:
         table.add_row(*(_cell(row.get(column)) for column in columns))
     Console().print(table)
@@ -80,10 +82,22 @@ def show_plan(experiment: Experiment, store: str | None, as_json: bool) -> None:
         row["stored"] += step.key in stored.get(step.name, ())
     if as_json:
         listed = [cell.identity() | {"key": cell.key()} for cell in cells]
-        print_json({"name": experiment.name, "n_cells": len(cells), "store": url, "steps": list(rows.values()), "cells": listed})
+        print_json(
+            {
+                "name": experiment.name,
+                "n_cells": len(cells),
+                "store": url,
+                "steps": list(rows.values()),
+                "cells": listed,
+            }
+        )
         return
     print(f"{experiment.name}: {len(cells):,} cells, store {url}{'' if exists else ' (not there yet)'}")
-    print_table([r | {"to_do": r["total"] - r["stored"]} for r in rows.values()], ["step", "total", "stored", "to_do"], ("total", "stored", "to_do"))
+    print_table(
+        [r | {"to_do": r["total"] - r["stored"]} for r in rows.values()],
+        ["step", "total", "stored", "to_do"],
+        ("total", "stored", "to_do"),
+    )
 
 
 def show_results(experiment: Path | None, store: str | None, format: str, aggregate: bool) -> None:
@@ -109,7 +123,9 @@ def show_results(experiment: Path | None, store: str | None, format: str, aggreg
         print_table(rows, columns, ("seed", *scores))
 
 
-def write_report(experiment: Path | None, store: str | None, out: Path, title: str | None, as_json: bool) -> None:
+def write_report(
+    experiment: Path | None, store: str | None, out: Path, title: str | None, as_json: bool
+) -> None:
     """Write the page and say where it is."""
     page = _results(experiment, store).page(title)
     try:
@@ -129,9 +145,14 @@ def show_status(experiment: Path | None, store: str | None, as_json: bool) -> No
     counts = {s: sum(c["status"] == s for c in found.cells) for s in ("done", "missing", "failed")}
     errors = list(dict.fromkeys(c["error"] for c in found.cells if c["error"]))
     if as_json:
-        print_json(counts | {"store": found.store.url, "experiments": [e.name for e in found.experiments], "errors": errors})
+        print_json(
+            counts
+            | {"store": found.store.url, "experiments": [e.name for e in found.experiments], "errors": errors}
+        )
         return
-    print(f"{found.store.url}: {counts['done']} cells done, {counts['missing']} missing, {counts['failed']} failed")
+    print(
+        f"{found.store.url}: {counts['done']} cells done, {counts['missing']} missing, {counts['failed']} failed"
+    )
     for error in errors:
         print(f"  {error}")
 
@@ -146,9 +167,17 @@ def show_tasks(as_json: bool) -> None:
         cached = None if name == "file" else task.parse({"kind": name}).cached()
         doc = (task.__doc__ or "").strip().splitlines()[0]
         rows.append(
-            {"name": name, "kind": "classification", "rows": task.size, "classes": list(task.class_names),
-             "licence": task.licence, "source": task.source, "cached": cached, "about": doc}
-        )  # fmt: skip
+            {
+                "name": name,
+                "kind": "classification",
+                "rows": task.size,
+                "classes": list(task.class_names),
+                "licence": task.licence,
+                "source": task.source,
+                "cached": cached,
+                "about": doc,
+            }
+        )
     if as_json:
         print_json(rows)
     else:
@@ -166,7 +195,9 @@ def show_models(names: list[str], as_json: bool) -> None:
         print_json(rows)
         return
     for row in rows:
-        row["source"] = row["source"].partition("/")[0] if row["source"].startswith("pypi:") else row["source"]
+        row["source"] = (
+            row["source"].partition("/")[0] if row["source"].startswith("pypi:") else row["source"]
+        )
         for column in ("parameters", "flops_per_token"):
             row[column] = None if row[column] is None else f"{row[column] / 1e6:.0f}M"
     columns = ["name", "family", "layers", "parameters", "flops_per_token", "licence", "cached", "source"]

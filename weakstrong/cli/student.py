@@ -16,19 +16,45 @@ from weakstrong.training.spec import Runtime
 
 
 def train_and_show(
-    data: Path, weak_label: str, out: Path, text: str, student: str, method: str, regime: str, label: str | None,
-    weak_labels: Path | None, id: str | None, group: str | None, epochs: int | None, learning_rate: float | None,
-    seed: int, device: str, store: str | None, as_json: bool,
-) -> None:  # fmt: skip
+    data: Path,
+    weak_label: str,
+    out: Path,
+    text: str,
+    student: str,
+    method: str,
+    regime: str,
+    label: str | None,
+    weak_labels: Path | None,
+    id: str | None,
+    group: str | None,
+    epochs: int | None,
+    learning_rate: float | None,
+    seed: int,
+    device: str,
+    store: str | None,
+    as_json: bool,
+) -> None:
     """Train, and say what came out and how far to trust it."""
     changes = {k: v for k, v in (("epochs", epochs), ("learning_rate", learning_rate)) if v is not None}
     training = REGIMES[regime].parse(changes, "the training options")
     with Screen(is_live()) as screen:
         result = train_student(
-            data, text=text, weak_label=weak_label, out=out, student=student, method=method, label=label, group=group,
-            id=id, weak_labels=weak_labels, training=training, seed=seed, store=store or default_store(),
-            runtime=Runtime(device=device), listener=screen,
-        )  # fmt: skip
+            data,
+            text=text,
+            weak_label=weak_label,
+            out=out,
+            student=student,
+            method=method,
+            label=label,
+            group=group,
+            id=id,
+            weak_labels=weak_labels,
+            training=training,
+            seed=seed,
+            store=store or default_store(),
+            runtime=Runtime(device=device),
+            listener=screen,
+        )
     if as_json:
         print(json.dumps(_plain(result), ensure_ascii=False))
         return
@@ -38,17 +64,26 @@ def train_and_show(
         print("no rows with ground truth (--label): nothing says how often it is right")
         return
     for name, score in (("student", result.score), ("weak labels", result.weak_score)):
-        print(f"accuracy of the {name}: {100 * score.value:.1f} % [{100 * score.low:.1f}, {100 * score.high:.1f}]")
+        print(
+            f"accuracy of the {name}: {100 * score.value:.1f} % [{100 * score.low:.1f}, {100 * score.high:.1f}]"
+        )
 
 
 def _plain(result: TrainedStudent) -> dict[str, Any]:
     scores = {"score": result.score, "weak_score": result.weak_score}
     return {
-        "folder": str(result.folder), "classes": list(result.classes), "agreement": result.agreement, "rows": result.rows,
-    } | {k: None if v is None else {"value": v.value, "low": v.low, "high": v.high} for k, v in scores.items()}  # fmt: skip
+        "folder": str(result.folder),
+        "classes": list(result.classes),
+        "agreement": result.agreement,
+        "rows": result.rows,
+    } | {
+        k: None if v is None else {"value": v.value, "low": v.low, "high": v.high} for k, v in scores.items()
+    }
 
 
-def predict_and_write(folder: Path, file: Path, text: str, format: str, out: Path | None, device: str) -> None:
+def predict_and_write(
+    folder: Path, file: Path, text: str, format: str, out: Path | None, device: str
+) -> None:
     """Write one row per input with ``label`` and ``probabilities``."""
     import polars as pl
 
@@ -59,14 +94,19 @@ def predict_and_write(folder: Path, file: Path, text: str, format: str, out: Pat
         raise ConfigError("parquet is not text: name a file with --out")
     frame = read_frame(file)
     if text not in frame.columns:
-        raise DataError(f"{file} has no column {text!r}; its columns are {', '.join(map(repr, frame.columns))}")
+        raise DataError(
+            f"{file} has no column {text!r}; its columns are {', '.join(map(repr, frame.columns))}"
+        )
     texts = frame[text].to_list()
     empty = [i for i, value in enumerate(texts) if value is None or not str(value).strip()]
     if empty:
         raise DataError(f"{file}: {len(empty)} of {len(texts)} texts are empty, first in row {empty[0] + 1}")
     classes, probs_NC = predict(folder, [str(value) for value in texts], runtime=Runtime(device=device))
     rows = [
-        {"label": classes[int(p_C.argmax())], "probabilities": dict(zip(classes, map(float, p_C), strict=True))}
+        {
+            "label": classes[int(p_C.argmax())],
+            "probabilities": dict(zip(classes, map(float, p_C), strict=True)),
+        }
         for p_C in probs_NC
     ]
     if format == "parquet":
@@ -76,7 +116,10 @@ def predict_and_write(folder: Path, file: Path, text: str, format: str, out: Pat
     if format == "json":
         content = json.dumps(rows, ensure_ascii=False, indent=1) + "\n"
     else:
-        flat = [{"label": r["label"], "probabilities": json.dumps(r["probabilities"], ensure_ascii=False)} for r in rows]
+        flat = [
+            {"label": r["label"], "probabilities": json.dumps(r["probabilities"], ensure_ascii=False)}
+            for r in rows
+        ]
         content = pl.DataFrame(flat).write_csv()
     if out is None:
         sys.stdout.write(content)

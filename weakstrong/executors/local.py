@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
-from weakstrong.errors import SourceError, StoreError, WeakStrongError
+from weakstrong.errors import StoreError, WeakStrongError
 from weakstrong.experiment import closure
-from weakstrong.store import Job, Step, Store, explain_os_error
+from weakstrong.store import Job, Step, Store, explain_os_error, store_failure
 from weakstrong.training.spec import Runtime
 
 PACKAGES = ("weakstrong", "torch", "transformers", "accelerate", "numpy")
@@ -75,7 +75,11 @@ def run_steps(
     pending = {step.key: step for step in needed}
     ready_keys = set(done)
     while pending:
-        for step in [s for s in pending.values() if any(d.key in report.failed or d.key in report.skipped for d in s.inputs.values())]:
+        for step in [
+            s
+            for s in pending.values()
+            if any(d.key in report.failed or d.key in report.skipped for d in s.inputs.values())
+        ]:
             report.skipped.add(step.key)
             tell("skipped", [pending.pop(step.key)], "", 0.0)
         ready = [s for s in pending.values() if all(d.key in ready_keys for d in s.inputs.values())]
@@ -125,7 +129,9 @@ def _groups(ready: Iterable[Step]) -> list[list[Step]]:
     return [g[i : i + GROUP_LIMIT] for g in waiting for i in range(0, len(g), GROUP_LIMIT)]
 
 
-def _build_group(group: list[Step], store: Store, runtime: Runtime, tell: Listener, report: RunReport) -> list[Step]:
+def _build_group(
+    group: list[Step], store: Store, runtime: Runtime, tell: Listener, report: RunReport
+) -> list[Step]:
     """Build what no other process holds; returns steps that are stored or failed now."""
     finished: list[Step] = []
     with ExitStack() as stack:
@@ -147,18 +153,20 @@ def _build_group(group: list[Step], store: Store, runtime: Runtime, tell: Listen
         steps = [job.step for job in mine]
         tell("started", steps, "", 0.0)
         listening = replace(
-            runtime, progress=lambda done, total, words: tell("progress", steps, words, done / total if total else 1.0)
+            runtime,
+            progress=lambda done, total, words: tell(
+                "progress", steps, words, done / total if total else 1.0
+            ),
         )
         started = time.monotonic()
         try:
             steps[0].build_function()(mine, listening)
         except StoreError:
             raise
-        except OSError as error:
-            if not isinstance(error, SourceError):
-                raise explain_os_error(error, store.url) from error
-            _fail_all(mine, error)
         except Exception as error:  # one broken step must not lose the others
+            broken = store_failure(error, store)
+            if broken is not None:
+                raise broken from error
             _fail_all(mine, error)
         seconds = (time.monotonic() - started) / len(mine)
         for job in mine:
@@ -186,11 +194,20 @@ def _words(error: Exception) -> str:
 
 def _note_failure(store: Store, step: Step, error: Exception) -> None:
     folder = store.work / ".failed"
-    folder.mkdir(exist_ok=True)
-    note = {"step": step.name, "key": step.key, "title": step.title, "error": _words(error), "when": time.time()}
-    (folder / f"{step.key}.json").write_text(json.dumps(note, ensure_ascii=False))
-    if not isinstance(error, WeakStrongError):
-        (folder / f"{step.key}.txt").write_text("".join(traceback.format_exception(error)))
+    note = {
+        "step": step.name,
+        "key": step.key,
+        "title": step.title,
+        "error": _words(error),
+        "when": time.time(),
+    }
+    try:
+        folder.mkdir(exist_ok=True)
+        (folder / f"{step.key}.json").write_text(json.dumps(note, ensure_ascii=False))
+        if not isinstance(error, WeakStrongError):
+            (folder / f"{step.key}.txt").write_text("".join(traceback.format_exception(error)))
+    except OSError as failed:
+        raise explain_os_error(failed, store.url) from failed
 
 
 def _forget_failure(store: Store, step: Step) -> None:

@@ -29,7 +29,9 @@ class Method(Spec):
     rowwise: ClassVar[bool] = False
     """Whether the loss of a row depends on that row only; if not, the whole batch's logits are computed first."""
 
-    early_stop: bool = Field(True, description="keep the epoch that agrees best with the weak validation labels")
+    early_stop: bool = Field(
+        True, description="keep the epoch that agrees best with the weak validation labels"
+    )
 
     @property
     def name(self) -> str:
@@ -74,7 +76,9 @@ def parse_method(value: object) -> Method:
         for part in filter(None, rest.split(",")):
             name, equals, text = part.partition("=")
             if not equals:
-                raise ConfigError(f"method {value!r}: {part!r} is not parameter=value, e.g. confidence:a_max=0.5")
+                raise ConfigError(
+                    f"method {value!r}: {part!r} is not parameter=value, e.g. confidence:a_max=0.5"
+                )
             values[name.strip()] = text.strip()
         value = values
     if not isinstance(value, dict) or "kind" not in value:

@@ -26,7 +26,9 @@ class Confidence(Method):
     kind: Literal["confidence"] = "confidence"
     a_max: float = Field(0.75, ge=0, le=1, description="final weight of the student's own predictions")
     warmup: float = Field(0.2, ge=0, le=1, description="share of training over which the weight rises from 0")
-    threshold: Literal["auto", "half", "prior"] = Field("auto", description="class shares of the hardened predictions")
+    threshold: Literal["auto", "half", "prior"] = Field(
+        "auto", description="class shares of the hardened predictions"
+    )
 
     def weight(self, progress: float) -> float:
         """Weight ``a`` at ``progress``; with no warm-up it is ``a_max`` from the start.

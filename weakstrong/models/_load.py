@@ -21,6 +21,15 @@ from weakstrong.models.base import ModelSpec, model_folder
 
 FINAL_NORMS = ("norm", "final_norm", "ln_f", "final_layer_norm", "final_layernorm")
 UNEMBEDDINGS = ("lm_head.weight", "embed_out.weight")
+TIED_EMBEDDINGS = (
+    "model.embed_tokens.weight",
+    "transformer.wte.weight",
+    "wte.weight",
+    "gpt_neox.embed_in.weight",
+    "model.decoder.embed_tokens.weight",
+    "transformer.word_embeddings.weight",
+    "word_embeddings.weight",
+)
 HEADS = ("score", "classifier", "classification_head")
 
 
@@ -61,7 +70,9 @@ def truncated_config(spec: ModelSpec, folder: Path, **changes: Any) -> Any:
     config = AutoConfig.from_pretrained(folder, trust_remote_code=spec.trust_remote_code, **changes)
     if spec.layers is not None:
         if spec.layers > config.num_hidden_layers:
-            raise ModelError(f"{spec.name}: the checkpoint has {config.num_hidden_layers} layers, {spec.layers} asked")
+            raise ModelError(
+                f"{spec.name}: the checkpoint has {config.num_hidden_layers} layers, {spec.layers} asked"
+            )
         config.num_hidden_layers = spec.layers
         if getattr(config, "layer_types", None):
             config.layer_types = list(config.layer_types[: spec.layers])
@@ -84,9 +95,13 @@ def load_backbone(spec: ModelSpec, dtype: torch.dtype) -> tuple[nn.Module, Any]:
     with quiet_transformers():
         config = truncated_config(spec, folder)
         model, info = AutoModel.from_pretrained(
-            folder, config=config, dtype=dtype, output_loading_info=True, use_safetensors=True,
+            folder,
+            config=config,
+            dtype=dtype,
+            output_loading_info=True,
+            use_safetensors=True,
             trust_remote_code=spec.trust_remote_code,
-        )  # fmt: skip
+        )
     _refuse_missing(spec, [k for k in info["missing_keys"] if "pooler" not in k])
     return model.eval(), load_tokenizer(spec, folder)
 
@@ -105,7 +120,11 @@ def final_norm(model: nn.Module) -> nn.Module:
 
 
 def load_classifier(
-    spec: ModelSpec, classes: tuple[str, ...], head: Literal["auto", "unembedding", "zeros"], dropout: float, seed: int
+    spec: ModelSpec,
+    classes: tuple[str, ...],
+    head: Literal["auto", "unembedding", "zeros"],
+    dropout: float,
+    seed: int,
 ) -> tuple[nn.Module, Any]:
     """A sequence classifier in float32 and its tokenizer.
 
@@ -122,17 +141,22 @@ def load_classifier(
         torch.manual_seed(seed)
         config = truncated_config(spec, folder, num_labels=len(classes), **labels)
         for name, value in list(vars(config).items()):
-            if "drop" in name and isinstance(value, float):
-                setattr(config, name, dropout)
+            if "drop" in name and isinstance(value, (int, float)) and not isinstance(value, bool):
+                # layerdrop leaves out whole layers, which nobody asked for.
+                setattr(config, name, 0.0 if "layerdrop" in name else dropout)
         tokenizer = load_tokenizer(spec, folder)
         config.pad_token_id = tokenizer.pad_token_id
         config.problem_type = "single_label_classification"
         model, info = AutoModelForSequenceClassification.from_pretrained(
-            folder, config=config, dtype=torch.float32, output_loading_info=True, use_safetensors=True,
+            folder,
+            config=config,
+            dtype=torch.float32,
+            output_loading_info=True,
+            use_safetensors=True,
             trust_remote_code=spec.trust_remote_code,
-        )  # fmt: skip
-    _refuse_missing(spec, [k for k in info["missing_keys"] if not k.startswith((*HEADS, "pooler", "head"))
-                           and ".pooler." not in k])  # fmt: skip
+        )
+    new = (*HEADS, "pre_classifier", "pooler", "head")
+    _refuse_missing(spec, [k for k in info["missing_keys"] if not k.startswith(new) and ".pooler." not in k])
     _start_head(model, spec, folder, tokenizer, len(classes), head)
     return model, tokenizer
 
@@ -147,13 +171,17 @@ def classification_layer(model: nn.Module) -> nn.Linear:
     raise ModelError(f"{type(model).__name__} has no linear classification layer among {', '.join(HEADS)}")
 
 
-def _start_head(model: nn.Module, spec: ModelSpec, folder: Path, tokenizer: Any, classes: int, head: str) -> None:
+def _start_head(
+    model: nn.Module, spec: ModelSpec, folder: Path, tokenizer: Any, classes: int, head: str
+) -> None:
     layer = classification_layer(model)
     rows = None if head == "zeros" else unembedding_rows(folder, tokenizer, classes)
     if rows is not None and rows.shape != layer.weight.shape:
         rows = None
     if rows is None and head == "unembedding":
-        raise ModelError(f"{spec.name} has no unembedding rows for {classes} classes; use head: auto or zeros")
+        raise ModelError(
+            f"{spec.name} has no unembedding rows for {classes} classes; use head: auto or zeros"
+        )
     with torch.no_grad():
         layer.weight.copy_(torch.zeros_like(layer.weight) if rows is None else rows)
         if layer.bias is not None:
@@ -166,11 +194,10 @@ def unembedding_rows(folder: Path, tokenizer: Any, classes: int) -> Tensor | Non
     if not is_decoder(config):
         return None
     tokens = [tokenizer(str(c), add_special_tokens=False)["input_ids"] for c in range(classes)]
-    if any(len(t) != 1 for t in tokens):
+    if any(len(t) != 1 for t in tokens) or [tokenizer.unk_token_id] in tokens:
         return None
-    names = UNEMBEDDINGS
-    if getattr(config, "tie_word_embeddings", False):
-        names += ("model.embed_tokens.weight", "transformer.wte.weight", "wte.weight", "gpt_neox.embed_in.weight")
+    tied = getattr(config, "tie_word_embeddings", False)
+    names = (*UNEMBEDDINGS, *(TIED_EMBEDDINGS if tied else ()))
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, "pt") as file:
             for name in names:
@@ -182,4 +209,6 @@ def unembedding_rows(folder: Path, tokenizer: Any, classes: int) -> Tensor | Non
 
 def _refuse_missing(spec: ModelSpec, missing: list[str]) -> None:
     if missing:
-        raise ModelError(f"{spec.name}: the checkpoint lacks {len(missing)} weights, first {sorted(missing)[0]}")
+        raise ModelError(
+            f"{spec.name}: the checkpoint lacks {len(missing)} weights, first {sorted(missing)[0]}"
+        )

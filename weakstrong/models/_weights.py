@@ -43,13 +43,17 @@ def hub_revision(uri: str) -> tuple[str, str]:
     if is_offline():
         if ref.is_file():
             return repo, ref.read_text().strip()
-        raise OfflineError(f"hub:{repo}@{revision} is not cached and the network is off; name a cached commit")
+        raise OfflineError(
+            f"hub:{repo}@{revision} is not cached and the network is off; name a cached commit"
+        )
     try:
         commit = HfApi().model_info(repo, revision=revision).sha
     except Exception as error:  # the hub client raises httpx, OSError and its own kinds
         if ref.is_file():
             return repo, ref.read_text().strip()
-        raise OfflineError(f"hub:{repo}@{revision} is not cached and the hub does not answer: {error}") from error
+        raise OfflineError(
+            f"hub:{repo}@{revision} is not cached and the hub does not answer: {error}"
+        ) from error
     if commit is None:
         raise OfflineError(f"hub:{repo}@{revision}: the hub names no commit")
     return repo, commit
@@ -73,9 +77,13 @@ def folder_digest(folder: Path) -> str:
     Raises:
         ModelError: if the folder holds no safetensors weights (pickles are never read).
     """
-    files = sorted(p for p in folder.iterdir() if p.suffix in (".json", ".safetensors", ".model", ".txt", ".py"))
+    files = sorted(
+        p for p in folder.iterdir() if p.suffix in (".json", ".safetensors", ".model", ".txt", ".py")
+    )
     if not any(p.suffix == ".safetensors" for p in files):
-        raise ModelError(f"{folder} has no .safetensors weights; convert it, pickled weights are never loaded")
+        raise ModelError(
+            f"{folder} has no .safetensors weights; convert it, pickled weights are never loaded"
+        )
     return _digest_files(tuple((p, p.stat().st_size, p.stat().st_mtime_ns) for p in files))
 
 

@@ -37,7 +37,9 @@ class ModelSpec(Spec):
     source: str = Field(description="embedded name, hub:org/name@commit, or a folder")
     weights: str = Field(description="SHA-256 of the weights file, hub:commit, or digest of the folder")
     layers: int | None = Field(None, ge=1, description="first layers kept; empty: all")
-    trust_remote_code: bool = Field(False, description="run the model's own Python code; never unless asked by name")
+    trust_remote_code: bool = Field(
+        False, description="run the model's own Python code; never unless asked by name"
+    )
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,11 @@ def _parse(name: str, trust: bool) -> ModelSpec:
     if base.startswith("hub:"):
         repo, commit = _commit(base)
         return ModelSpec(
-            name=name, source=f"hub:{repo}@{commit}", weights=f"hub:{commit}", layers=rung, trust_remote_code=trust
+            name=name,
+            source=f"hub:{repo}@{commit}",
+            weights=f"hub:{commit}",
+            layers=rung,
+            trust_remote_code=trust,
         )
     folder = Path(base).expanduser()
     if (folder / "config.json").is_file():
@@ -119,13 +125,19 @@ def _parse(name: str, trust: bool) -> ModelSpec:
         if rung is not None and depth and rung > depth:
             raise ModelError(f"{name}: {base} has {depth} layers, so the rung is from 1 to {depth}")
         layers = None if rung == depth else rung
-        return ModelSpec(name=name, source=str(folder), weights=weights, layers=layers, trust_remote_code=trust)
+        return ModelSpec(
+            name=name, source=str(folder), weights=weights, layers=layers, trust_remote_code=trust
+        )
     if "/" in base or base.startswith("."):
-        raise ModelError(f"{base} is not a model folder: it has no config.json; hub models are hub:org/name@revision")
+        raise ModelError(
+            f"{base} is not a model folder: it has no config.json; hub models are hub:org/name@revision"
+        )
     entry = MODELS.get(base)
     if rung is not None and not 1 <= rung <= entry.layers:
         raise ModelError(f"{name}: {base} has {entry.layers} layers, so the rung is from 1 to {entry.layers}")
-    return ModelSpec(name=name, source=base, weights=entry.sha256, layers=None if rung == entry.layers else rung)
+    return ModelSpec(
+        name=name, source=base, weights=entry.sha256, layers=None if rung == entry.layers else rung
+    )
 
 
 def _split_rung(name: str) -> tuple[str, int | None]:
@@ -161,7 +173,9 @@ def card(spec: ModelSpec) -> Card:
         depth = spec.layers or entry.layers
         body = entry.layer_parameters * depth + entry.other_parameters
         total = body + entry.embedding_parameters
-        return Card(spec.name, entry.family, total, 2.0 * body, depth, entry.licence, entry.source, entry.cached())
+        return Card(
+            spec.name, entry.family, total, 2.0 * body, depth, entry.licence, entry.source, entry.cached()
+        )
     folder = snapshot_path(spec.source)
     if folder is None:
         return Card(spec.name, "unknown", None, None, spec.layers, "see its model card", spec.source, False)
@@ -171,6 +185,6 @@ def card(spec: ModelSpec) -> Card:
     body = other + sum(per_layer[:depth])
     architecture = (config.get("architectures") or [""])[0]
     family = "decoder" if "CausalLM" in architecture or "LMHead" in architecture else "encoder"
-    return Card(spec.name, family, body + embedding, 2.0 * body, depth, "see its model card", spec.source, True)
-
-
+    return Card(
+        spec.name, family, body + embedding, 2.0 * body, depth, "see its model card", spec.source, True
+    )

@@ -32,7 +32,9 @@ class MiniLM(EmbeddedModel):
         with (folder / "model.safetensors").open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         if found != cls.sha256:
-            raise HashMismatchError(f"{folder}/model.safetensors has SHA-256 {found}, {cls.sha256} wanted; remove it")
+            raise HashMismatchError(
+                f"{folder}/model.safetensors has SHA-256 {found}, {cls.sha256} wanted; remove it"
+            )
         return folder
 
     @classmethod

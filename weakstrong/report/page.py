@@ -118,6 +118,7 @@ def render_page(data: ReportData) -> str:
     pairs = _pairs(aggregate)
     result_names, result_shared = _columns(aggregate)
     cell_names, cell_shared = _columns(cells)
+    unsure = {_identity(row) for row in aggregate if not has_pgr(row)}
     return template.render(
         **{**plain, "warnings": plain["warnings"] + _notes(aggregate, cells, lost)},
         style=Markup((folder / "page.css").read_text(encoding="utf-8")),  # ours, not the user's
@@ -132,7 +133,7 @@ def render_page(data: ReportData) -> str:
         result_rows=[_result_row(row, result_names) for row in aggregate],
         result_shared=result_shared,
         cell_head=_head(cell_names, _CELL_HEAD),
-        cell_rows=[(cell["status"], _cell_row(cell, cell_names)) for cell in cells],
+        cell_rows=[(c["status"], _cell_row(c, cell_names, _identity(c) in unsure)) for c in cells],
         cell_shared=cell_shared,
         model_rows=[_model_row(name, facts) for name, facts in plain["models"].items()],
         spec_rows=_spec_rows(plain["specs"], cells),
@@ -257,27 +258,38 @@ def _figures(aggregate: Sequence[Row], models: Mapping[str, Any]) -> list[dict[s
     return figures
 
 
+_NAMES = ("task", "supervisor", "student", "method", "regime")
 _SCORE_HEAD = (("Supervisor score", True), ("Student score", True), ("Ceiling score", True))
-_RESULT_HEAD = (
-    *(("PGR", True), *_SCORE_HEAD, ("p vs naive", True), ("p (Holm)", True)),
-    *(("Seeds", True), ("Test rows", True)),
-)
+_RESULT_HEAD = (("PGR", True), *_SCORE_HEAD, ("p vs naive", True), ("p (Holm)", True))
+_SIZES = {"n_seeds": "Seeds", "n_test": "Test rows"}
 _CELL_HEAD = (("Seed", True), *_SCORE_HEAD, ("PGR", True), ("Status", False), ("Spec", False))
 
 
+def _identity(row: Row) -> tuple[str, ...]:
+    return tuple(str(row[name]) for name in _NAMES)
+
+
 def _columns(rows: Sequence[Row]) -> tuple[list[str], str]:
-    """The naming columns to show, and the words for those left out because all rows agree."""
+    """The naming and size columns to show, and the words for those left out because all rows agree."""
     shared = [name for name in ("task", "regime") if rows and not several(rows, name)]
-    names = [n for n in ("task", "supervisor", "student", "method", "regime") if n not in shared]
-    return names, ", ".join(f"{name} {rows[0][name]}" for name in shared)
+    sizes = [name for name in _SIZES if name in rows[0]] if rows else []
+    words = [f"{name} {rows[0][name]}" for name in shared]
+    words += [f"{rows[0][n]:,} {_SIZES[n].lower()}" for n in sizes if not several(rows, n)]
+    names = [name for name in _NAMES if name not in shared] + [n for n in sizes if several(rows, n)]
+    return names, ", ".join(words)
 
 
 def _head(names: Sequence[str], rest: Sequence[tuple[str, bool]]) -> list[tuple[str, bool]]:
-    return [*((name.capitalize(), False) for name in names), *rest]
+    return [*((_SIZES.get(name, name.capitalize()), name in _SIZES) for name in names), *rest]
 
 
 def _words(row: Row, names: Sequence[str]) -> list[Shown]:
-    return [Shown(str(row[name]), order=str(row[name])) for name in names]
+    return [
+        Shown(f"{row[n]:,}", order=row[n], numeric=True)
+        if n in _SIZES
+        else Shown(str(row[n]), order=str(row[n]))
+        for n in names
+    ]
 
 
 def _number(value: float | None, digits: int, note: str = "") -> Shown:
@@ -293,18 +305,18 @@ def _result_row(row: Row, names: Sequence[str]) -> list[Shown]:
     else:
         pgr = Shown("undefined", str(row["pgr_reason"]), None, numeric=True)
     tests = [Shown(format_p(p), "", p, numeric=True) for p in (row["p_vs_naive"], row["p_vs_naive_holm"])]
-    sizes = [Shown(f"{row[n]:,}", "", row[n], numeric=True) for n in ("n_seeds", "n_test")]
-    return [*_words(row, names), pgr, *scores, *tests, *sizes]
+    return [*_words(row, names), pgr, *scores, *tests]
 
 
-def _cell_row(cell: Row, names: Sequence[str]) -> list[Shown]:
+def _cell_row(cell: Row, names: Sequence[str], unsure: bool) -> list[Shown]:
     error = str(cell["error"] or "")
     error = error if len(error) <= 300 else error[:300] + " … (whole text in the data)"
     return [
         *_words(cell, names),
         Shown(str(cell["seed"]), "", cell["seed"], numeric=True),
         *(_number(cell[f"{role}_score"], 3) for role in ROLES),
-        _number(cell["pgr"], 2),
+        # one seed's ratio over a gap that all seeds together leave in doubt is no number to show
+        Shown("undefined", numeric=True) if unsure and cell["pgr"] is not None else _number(cell["pgr"], 2),
         Shown(str(cell["status"]), error, str(cell["status"])),
         Shown(str(cell["key"] or MISSING), "", str(cell["key"] or "")),
     ]

@@ -59,9 +59,11 @@ def parse_task(value: object) -> Task:
     if isinstance(value, Task):
         return value
     if isinstance(value, str):
-        value = {"kind": "file", "path": value.removeprefix("file:")} if value.startswith("file:") else {"kind": value}
+        value = (
+            {"kind": "file", "path": value.removeprefix("file:")}
+            if value.startswith("file:")
+            else {"kind": value}
+        )
     if not isinstance(value, dict) or "kind" not in value:
         raise ConfigError(f"a task is a name or a mapping with 'kind', found {value!r}")
     return TASKS.get(str(value["kind"])).parse(value, f"task {value['kind']}")
-
-

@@ -32,11 +32,17 @@ class FileTask(Task):
     kind: Literal["file"] = "file"
     path: str = Field(description=f"the file ({FORMATS})")
     text: str = Field("text", description="column of the texts")
-    label: str | None = Field("label", description="column of the ground truth; may be empty for rows without it")
+    label: str | None = Field(
+        "label", description="column of the ground truth; may be empty for rows without it"
+    )
     group: str | None = Field(None, description="column whose equal values never straddle a split")
     id: str | None = Field(None, description="column of unique row names")
-    weak_label: tuple[str, ...] = Field((), description="one column of class names, or one of probabilities per class")
-    weak_labels_path: str | None = Field(None, description="another file with the weak-label columns, joined by id")
+    weak_label: tuple[str, ...] = Field(
+        (), description="one column of class names, or one of probabilities per class"
+    )
+    weak_labels_path: str | None = Field(
+        None, description="another file with the weak-label columns, joined by id"
+    )
     classes: tuple[str, ...] = Field((), description="class names in order; empty: the sorted labels found")
     limit: int = Field(20_000, ge=10, description="at most this many rows, chosen by a hash of their ids")
     sha256: str = Field("", description="of the content; filled in from the files")
@@ -44,7 +50,9 @@ class FileTask(Task):
     @field_validator("weak_label", mode="before")
     @classmethod
     def _one_or_many(cls, value: Any) -> Any:
-        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+        return (
+            [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+        )
 
     @model_validator(mode="before")
     @classmethod
@@ -54,7 +62,9 @@ class FileTask(Task):
             return values  # the fields' own types say what is wrong
         found = digest(" ".join(_content_digest(p) for p in paths if p))
         if values.get("sha256") and values["sha256"] != found:
-            raise ValueError(f"{values['path']} has changed: its SHA-256 is {found[:12]}…, {values['sha256'][:12]}… wanted")
+            raise ValueError(
+                f"{values['path']} has changed: its SHA-256 is {found[:12]}…, {values['sha256'][:12]}… wanted"
+            )
         if values.get("weak_labels_path") and not values.get("id"):
             raise ValueError("a second file of weak labels is joined by id: name the id column")
         return values | {"sha256": found}
@@ -78,7 +88,9 @@ class FileTask(Task):
         groups = None if self.group is None else [str(v) for v in frame[self.group].to_list()]
         raw = [None] * len(texts) if self.label is None else [_text(v) for v in frame[self.label].to_list()]
         classes = self.classes or self._classes(frame, raw)
-        labels = [-1 if v is None else _class_index(v, classes, i, self.path, self.label) for i, v in enumerate(raw)]
+        labels = [
+            -1 if v is None else _class_index(v, classes, i, self.path, self.label) for i, v in enumerate(raw)
+        ]
         if self.label is not None and not self.weak_label and -1 in labels:
             first = labels.index(-1)
             raise DataError(f"{self.path}: row {first + 1} has no value in label column {self.label!r}")
@@ -97,7 +109,10 @@ class FileTask(Task):
 
         other = read_frame(Path(self.weak_labels_path))
         _require(other, [self.id, *self.weak_label], self.weak_labels_path)
-        frame, other = frame.with_columns(pl.col(self.id).cast(pl.String)), other.with_columns(pl.col(self.id).cast(pl.String))
+        frame, other = (
+            frame.with_columns(pl.col(self.id).cast(pl.String)),
+            other.with_columns(pl.col(self.id).cast(pl.String)),
+        )
         if other[self.id].is_duplicated().any():
             raise DataError(f"{self.weak_labels_path}: ids appear twice in column {self.id!r}")
         strangers = sorted(set(other[self.id].to_list()) - set(frame[self.id].to_list()))
@@ -119,9 +134,13 @@ class FileTask(Task):
             if not found:
                 found = {"0", "1"}
         if len(found) < 2:
-            raise DataError(f"{self.path}: only one class is present ({sorted(found)}); two or more are needed")
+            raise DataError(
+                f"{self.path}: only one class is present ({sorted(found)}); two or more are needed"
+            )
         if len(found) > 1000:
-            raise DataError(f"{self.path}: {len(found)} different labels; is {self.label!r} really a class column?")
+            raise DataError(
+                f"{self.path}: {len(found)} different labels; is {self.label!r} really a class column?"
+            )
         return tuple(sorted(found))
 
     def _weak(self, frame: pl.DataFrame, classes: tuple[str, ...]) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -135,20 +154,33 @@ class FileTask(Task):
         columns = [[_text(v) for v in frame[c].to_list()] for c in names]
         for name, column in zip(names, columns, strict=True):
             if None in column:
-                raise DataError(f"{self.path}: row {column.index(None) + 1} has no weak label in column {name!r}")
-        if len(columns) == 1 and (set(columns[0]) <= set(classes) or not all(_is_share(v or "") for v in columns[0])):
-            index = [_class_index(v or "", classes, i, self.path, self.weak_label[0]) for i, v in enumerate(columns[0])]
+                raise DataError(
+                    f"{self.path}: row {column.index(None) + 1} has no weak label in column {name!r}"
+                )
+        if len(columns) == 1 and (
+            set(columns[0]) <= set(classes) or not all(_is_share(v or "") for v in columns[0])
+        ):
+            index = [
+                _class_index(v or "", classes, i, self.path, self.weak_label[0])
+                for i, v in enumerate(columns[0])
+            ]
             return one_hot(index, len(classes)).astype(float)
         try:
             values = np.array([[float(v or "nan") for v in column] for column in columns]).T
         except ValueError as error:
-            raise DataError(f"{self.path}: weak-label columns {', '.join(self.weak_label)}: {error}") from None
+            raise DataError(
+                f"{self.path}: weak-label columns {', '.join(self.weak_label)}: {error}"
+            ) from None
         if values.shape[1] == 1:
             if len(classes) != 2:
-                raise DataError(f"{self.path}: one column of probabilities fits two classes, found {len(classes)}")
+                raise DataError(
+                    f"{self.path}: one column of probabilities fits two classes, found {len(classes)}"
+                )
             values = np.concatenate([1 - values, values], axis=1)
         if values.shape[1] != len(classes):
-            raise DataError(f"{self.path}: {values.shape[1]} weak-label columns for {len(classes)} classes {classes}")
+            raise DataError(
+                f"{self.path}: {values.shape[1]} weak-label columns for {len(classes)} classes {classes}"
+            )
         check_probabilities(values, f"{self.path}: weak labels")
         return values
 
@@ -170,7 +202,7 @@ def read_frame(path: Path) -> pl.DataFrame:
             frame = _read_folder(path)
         elif ending in (".csv", ".tsv"):
             separator = "," if ending == ".csv" else "\t"
-            frame = pl.read_csv(path, separator=separator, infer_schema=False, missing_utf8_is_empty_string=False)
+            frame = pl.read_csv(path, separator=separator, infer_schema=False)
         elif ending in (".jsonl", ".ndjson"):
             frame = pl.read_ndjson(path, infer_schema_length=None)
         elif ending == ".parquet":
@@ -200,7 +232,8 @@ def _read_folder(path: Path) -> pl.DataFrame:
     assert isinstance(frame, pl.DataFrame)
     names = {n: f.names for n, f in loaded.features.items() if isinstance(f, datasets.ClassLabel)}
     return frame.with_columns(
-        pl.col(n).cast(pl.String).replace({str(i): v for i, v in enumerate(values)}) for n, values in names.items()
+        pl.col(n).cast(pl.String).replace({str(i): v for i, v in enumerate(values)})
+        for n, values in names.items()
     )
 
 
@@ -209,7 +242,9 @@ def _content_digest(text: str) -> str:
 
     path = Path(text).expanduser()
     if path.is_dir():
-        return digest(" ".join(f"{p.name}:{_content_digest(str(p))}" for p in sorted(path.rglob("*")) if p.is_file()))
+        return digest(
+            " ".join(f"{p.name}:{_content_digest(str(p))}" for p in sorted(path.rglob("*")) if p.is_file())
+        )
     if not path.is_file():
         raise ValueError(f"{path} does not exist; give a file ({FORMATS})")
     with path.open("rb") as file:
@@ -219,13 +254,19 @@ def _content_digest(text: str) -> str:
 def _require(frame: pl.DataFrame, columns: list[str], where: str) -> None:
     missing = [c for c in columns if c not in frame.columns]
     if missing:
-        raise DataError(f"{where} has no column {missing[0]!r}; its columns are {', '.join(map(repr, frame.columns))}")
+        raise DataError(
+            f"{where} has no column {missing[0]!r}; its columns are {', '.join(map(repr, frame.columns))}"
+        )
 
 
 def _text(value: object) -> str | None:
     if value is None or (isinstance(value, float) and value != value):
         return None
-    text = str(int(value)) if isinstance(value, bool) or (isinstance(value, float) and value.is_integer()) else str(value).strip()
+    text = (
+        str(int(value))
+        if isinstance(value, bool) or (isinstance(value, float) and value.is_integer())
+        else str(value).strip()
+    )
     return text or None
 
 
@@ -239,5 +280,7 @@ def _is_share(text: str) -> bool:
 
 def _class_index(value: str, classes: tuple[str, ...], row: int, where: str, column: str | None) -> int:
     if value not in classes:
-        raise DataError(f"{where}: row {row + 1}, column {column!r}: {value!r} is none of the classes {list(classes)}")
+        raise DataError(
+            f"{where}: row {row + 1}, column {column!r}: {value!r} is none of the classes {list(classes)}"
+        )
     return classes.index(value)

@@ -14,7 +14,10 @@ from weakstrong.errors import DataError
 from weakstrong.tasks.base import TASKS, Task, TaskRows
 
 ARCHIVE = "pypi:vaderSentiment==0.5/additional_resources/hutto_ICWSM_2014.tar.gz!hutto_ICWSM_2014/"
-FILE, SHA256 = "movieReviewSnippets_GroundTruth.txt", "c8293b0d942e90e223ea2c0955d969040d1a1be514a978b9af0698940bd13350"
+FILE, SHA256 = (
+    "movieReviewSnippets_GroundTruth.txt",
+    "c8293b0d942e90e223ea2c0955d969040d1a1be514a978b9af0698940bd13350",
+)
 
 
 @TASKS.register
@@ -27,7 +30,9 @@ class MovieSnippets(Task):
     class_names: ClassVar[tuple[str, ...]] = ("negative", "positive")
 
     kind: Literal["movie-snippets"] = "movie-snippets"
-    min_mean: float = Field(0.5, ge=0, lt=4, description="rows whose |mean rating| is not above this are dropped")
+    min_mean: float = Field(
+        0.5, ge=0, lt=4, description="rows whose |mean rating| is not above this are dropped"
+    )
 
     def load(self) -> TaskRows:
         from weakstrong.data import make_rows
@@ -41,7 +46,9 @@ class MovieSnippets(Task):
                 continue
             fields = line.split("\t")
             if len(fields) != 3:
-                raise DataError(f"{path}: line {count + 1} has {len(fields)} tab-separated fields, 3 are wanted")
+                raise DataError(
+                    f"{path}: line {count + 1} has {len(fields)} tab-separated fields, 3 are wanted"
+                )
             count += 1
             mean = float(fields[1])
             if abs(mean) > self.min_mean:

@@ -50,9 +50,15 @@ class Checkpoint:
         with torch.no_grad():
             for name, weight in trained(model).items():
                 weight.copy_(tensors[f"weight.{name}"])
-                state = {k: tensors[f"{k}.{name}"] for k in ("step", "exp_avg", "exp_avg_sq") if f"{k}.{name}" in tensors}
+                state = {
+                    k: tensors[f"{k}.{name}"]
+                    for k in ("step", "exp_avg", "exp_avg_sq")
+                    if f"{k}.{name}" in tensors
+                }
                 if state:
-                    optimizer.state[weight] = {k: v.to(v.device if k == "step" else weight.device) for k, v in state.items()}
+                    optimizer.state[weight] = {
+                        k: v.to(v.device if k == "step" else weight.device) for k, v in state.items()
+                    }
         from safetensors import safe_open
 
         with safe_open(path, "pt") as file:

@@ -87,14 +87,21 @@ def extract(
             runtime.report(done, total, f"{model.source}: {total:,} tokens through {depth} layers")
     for rung, features_ND in zip(wanted, out, strict=True):
         if not np.isfinite(features_ND).all():
-            raise TrainingError(f"{model.name}: features of layer {rung} are not finite; try features.dtype: float32")
+            raise TrainingError(
+                f"{model.name}: features of layer {rung} are not finite; try features.dtype: float32"
+            )
     return out
 
 
 def _states(
-    backbone: nn.Module, wanted: Sequence[int], depth: int, norm: nn.Module, ids_BT: Tensor, mask_BT: Tensor,
+    backbone: nn.Module,
+    wanted: Sequence[int],
+    depth: int,
+    norm: nn.Module,
+    ids_BT: Tensor,
+    mask_BT: Tensor,
     extra: dict[str, Any],
-) -> dict[int, Tensor]:  # fmt: skip
+) -> dict[int, Tensor]:
     """Hidden states [B, T, D] by rung."""
     shallow = [r for r in set(wanted) if r != depth]
     # A mask of ones only: without it the attention kernel may take its faster causal path.

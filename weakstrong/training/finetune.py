@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +24,26 @@ from weakstrong.training.spec import Finetune, Runtime
 FloatArray = npt.NDArray[np.float32]
 
 
+@contextlib.contextmanager
+def _old_names() -> Iterator[None]:
+    """Hush what a user cannot heed: names that transformers 5.23 renamed, a flag that PEFT sets itself."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*deprecated and will be removed in v6", FutureWarning)
+        warnings.filterwarnings("ignore", "fan_in_fan_out")
+        yield
+
+
 def finetune(
-    model: ModelSpec, classes: tuple[str, ...], train: tuple[Sequence[str], FloatArray],
-    validation: tuple[Sequence[str], FloatArray], method: Method, spec: Finetune, seed: int, runtime: Runtime,
+    model: ModelSpec,
+    classes: tuple[str, ...],
+    train: tuple[Sequence[str], FloatArray],
+    validation: tuple[Sequence[str], FloatArray],
+    method: Method,
+    spec: Finetune,
+    seed: int,
+    runtime: Runtime,
     scratch: Path | None = None,
-) -> tuple[nn.Module, Any, History]:  # fmt: skip
+) -> tuple[nn.Module, Any, History]:
     """Train a classifier of ``classes`` on texts with class probabilities float32 [N, C].
 
     Args:
@@ -43,18 +60,36 @@ def finetune(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             adapters = LoraConfig(
-                task_type=TaskType.SEQ_CLS, r=spec.lora.rank, lora_alpha=spec.lora.alpha, target_modules="all-linear",
+                task_type=TaskType.SEQ_CLS,
+                r=spec.lora.rank,
+                lora_alpha=spec.lora.alpha,
+                target_modules="all-linear",
                 lora_dropout=spec.dropout,
-            )  # fmt: skip
-            network = get_peft_model(network, adapters)
+            )
+            with _old_names():
+                network = get_peft_model(network, adapters)
     if runtime.gradient_checkpointing:
-        network.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        with _old_names():
+            network.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         network.enable_input_require_grads()
-    rows = [Rows(tokenize(tokenizer, t, spec.max_tokens), torch.from_numpy(p)) for t, p in (train, validation)]
+    rows = [
+        Rows(tokenize(tokenizer, t, spec.max_tokens), torch.from_numpy(p)) for t, p in (train, validation)
+    ]
     pad_id = tokenizer.pad_token_id
-    history = fit(network, pad_id, rows[0], rows[1], method, spec, seed, runtime, Checkpoint(scratch, runtime.checkpoint_seconds))
+    history = fit(
+        network,
+        pad_id,
+        rows[0],
+        rows[1],
+        method,
+        spec,
+        seed,
+        runtime,
+        Checkpoint(scratch, runtime.checkpoint_seconds),
+    )
     if runtime.gradient_checkpointing:
-        network.gradient_checkpointing_disable()
+        with _old_names():
+            network.gradient_checkpointing_disable()
     if spec.lora is not None:
         network = network.merge_and_unload()
     return network.eval(), tokenizer, history

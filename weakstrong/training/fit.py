@@ -58,9 +58,16 @@ def learning_rate(spec: Finetune, step: int, steps: int) -> float:
 
 
 def fit(
-    model: nn.Module, pad_id: int, train: Rows, validation: Rows, method: Method, spec: Finetune, seed: int,
-    runtime: Runtime, checkpoint: Checkpoint,
-) -> History:  # fmt: skip
+    model: nn.Module,
+    pad_id: int,
+    train: Rows,
+    validation: Rows,
+    method: Method,
+    spec: Finetune,
+    seed: int,
+    runtime: Runtime,
+    checkpoint: Checkpoint,
+) -> History:
     """Train ``model`` in place and leave it with its best (or last) weights.
 
     The result depends on the specs and the seed only: not on micro-batches (up to rounding) and not on whether the
@@ -73,7 +80,9 @@ def fit(
 
     accelerator = make_accelerator(spec, runtime.device)
     parameters = list(trained(model).values())
-    optimizer = torch.optim.AdamW(parameters, lr=spec.learning_rate, weight_decay=spec.weight_decay, fused=True)
+    optimizer = torch.optim.AdamW(
+        parameters, lr=spec.learning_rate, weight_decay=spec.weight_decay, fused=True
+    )
     model, optimizer = accelerator.prepare(model, optimizer)
     raw_model, raw_optimizer = accelerator.unwrap_model(model), optimizer.optimizer
     train = Rows(train.ids, train.probs_NC.to(runtime.device))
@@ -82,7 +91,9 @@ def fit(
     per_epoch = steps_per_epoch(len(train.ids), spec.batch_rows)
     steps = per_epoch * spec.epochs
     evaluate_at = {
-        e * per_epoch + round(per_epoch * (k + 1) / spec.evaluations) for e in range(spec.epochs) for k in range(spec.evaluations)
+        e * per_epoch + round(per_epoch * (k + 1) / spec.evaluations)
+        for e in range(spec.epochs)
+        for k in range(spec.evaluations)
     }
     history, step, losses, best = History(), 0, [], -1.0
     saved = checkpoint.load(raw_model, raw_optimizer)
@@ -98,7 +109,9 @@ def fit(
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(spec, step, steps)
             progress = step / max(1, steps - 1)
-            loss = _gradient(accelerator, model, pad_id, train, rows, method, progress, prior_C, runtime, (seed, step))
+            loss = _gradient(
+                accelerator, model, pad_id, train, rows, method, progress, prior_C, runtime, (seed, step)
+            )
             if not math.isfinite(loss):
                 raise TrainingError(f"the loss is {loss} at step {step + 1} of {steps}; lower learning_rate")
             accelerator.clip_grad_norm_(parameters, spec.clip_norm)
@@ -135,9 +148,17 @@ def make_accelerator(spec: Finetune, device: str) -> Accelerator:
 
 
 def _gradient(
-    accelerator: Accelerator, model: nn.Module, pad_id: int, train: Rows, rows: np.ndarray[Any, np.dtype[np.int64]],
-    method: Method, progress: float, prior_C: Tensor, runtime: Runtime, noise: tuple[int, int],
-) -> float:  # fmt: skip
+    accelerator: Accelerator,
+    model: nn.Module,
+    pad_id: int,
+    train: Rows,
+    rows: np.ndarray[Any, np.dtype[np.int64]],
+    method: Method,
+    progress: float,
+    prior_C: Tensor,
+    runtime: Runtime,
+    noise: tuple[int, int],
+) -> float:
     """Add the gradient of the batch's mean loss to the parameters; returns the loss in nats.
 
     A batch over the token budget is cut into micro-batches. A row-wise loss is summed over them. Another loss sees
@@ -188,7 +209,9 @@ def probabilities(model: nn.Module, pad_id: int, ids: list[list[int]], runtime: 
     out = torch.empty(len(ids), model.config.num_labels)  # type: ignore[union-attr, arg-type]
     with torch.inference_mode():
         for part in batches_by_length([len(row) for row in ids], runtime.forward_tokens):
-            out[torch.from_numpy(part)] = class_logits(model, [ids[i] for i in part], pad_id, runtime.device).softmax(-1).cpu()
+            out[torch.from_numpy(part)] = (
+                class_logits(model, [ids[i] for i in part], pad_id, runtime.device).softmax(-1).cpu()
+            )
     model.train(was_training)
     return out
 

@@ -93,7 +93,14 @@ def _train_chunk(tasks: Sequence[HeadTask], spec: Probe, method: Method, device:
             (slope_HBC,) = torch.autograd.grad(loss_HB.mean(-1).sum(), logits_HBC)
             failed_H |= ~loss_HB.detach().isfinite().all(-1)
             step += 1
-            _adam(weight_HDC, torch.bmm(batch_HBD.mT, slope_HBC), first_moment, second_moment, step, spec.learning_rate)
+            _adam(
+                weight_HDC,
+                torch.bmm(batch_HBD.mT, slope_HBC),
+                first_moment,
+                second_moment,
+                step,
+                spec.learning_rate,
+            )
         with torch.no_grad():
             guess_HV = _validation_logits(validation_SVD, weight_HDC, source_H).argmax(-1)
             score_H = (guess_HV == answers_HV).float().mean(-1)
@@ -107,7 +114,9 @@ def _train_chunk(tasks: Sequence[HeadTask], spec: Probe, method: Method, device:
     for i, task in enumerate(tasks):
         task.weight_DC = raw_HDC[i]
         if failed_H[i] or not np.isfinite(raw_HDC[i]).all():
-            task.error = TrainingError(f"{task.name}: the loss left the finite numbers; lower the learning rate")
+            task.error = TrainingError(
+                f"{task.name}: the loss left the finite numbers; lower the learning rate"
+            )
 
 
 def _stack(tasks: Sequence[HeadTask], device: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -16,7 +16,9 @@ class FeatureSpec(Spec):
 
     kind: Literal["features"] = "features"
     max_tokens: int = Field(256, ge=2, description="longer texts are cut")
-    dtype: Literal["bfloat16", "float32"] = Field("bfloat16", description="of the forward pass; features are float32")
+    dtype: Literal["bfloat16", "float32"] = Field(
+        "bfloat16", description="of the forward pass; features are float32"
+    )
 
 
 class Probe(Spec):
@@ -55,7 +57,9 @@ class Finetune(Spec):
     clip_norm: float = Field(1.0, gt=0)
     dropout: float = Field(0.0, ge=0, lt=1)
     max_tokens: int = Field(256, ge=2, description="longer texts are cut")
-    precision: Literal["bf16", "fp32"] = Field("bf16", description="of the products; weights are always float32")
+    precision: Literal["bf16", "fp32"] = Field(
+        "bf16", description="of the products; weights are always float32"
+    )
     head: Literal["auto", "unembedding", "zeros"] = "auto"
     group_by_length: bool = Field(True, description="batches hold rows of like length; their order is random")
     evaluations: int = Field(2, ge=1, description="times per epoch that weak validation labels are looked at")
