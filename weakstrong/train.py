@@ -221,7 +221,7 @@ def _save_probe(target: Path, fit: Path, model: ModelSpec, spec: Probe, classes:
     with torch.no_grad():
         classification_layer(network).weight.copy_(load_file(fit / "head.safetensors")["weight_DC"].T)
     tokenizer.model_max_length = spec.features.max_tokens
-    network.save_pretrained(target)  # type: ignore[operator]
+    network.save_pretrained(target)
     tokenizer.save_pretrained(target)
 
 

@@ -125,7 +125,7 @@ def build_weak_labels(jobs: Sequence[Job], runtime: Runtime) -> None:
 
 def build_score(jobs: Sequence[Job], runtime: Runtime) -> None:
     """Compare predictions with the ground truth of the test part."""
-    truths: dict[Path, tuple[list[str], np.ndarray]] = {}  # type: ignore[type-arg]
+    truths: dict[Path, tuple[list[str], np.ndarray]] = {}
     for job in jobs:
         folder = job.inputs["truth"]
         if folder not in truths:

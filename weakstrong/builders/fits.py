@@ -43,7 +43,7 @@ def build_probe(jobs: Sequence[Job], runtime: Runtime) -> None:
     """Train heads of equal shape together."""
     from weakstrong.training.probe import HeadTask, predict, train_heads
 
-    matrices: dict[Path, tuple[list[str], np.ndarray]] = {}  # type: ignore[type-arg]
+    matrices: dict[Path, tuple[list[str], np.ndarray]] = {}
     heads: list[HeadTask] = []
     for job in jobs:
         spec = job.step.spec
@@ -79,7 +79,8 @@ def build_probe(jobs: Sequence[Job], runtime: Runtime) -> None:
         if head.error is not None:
             job.error = head.error
             continue
-        assert isinstance(job.step.spec, ProbeFit) and head.weight_DC is not None
+        assert isinstance(job.step.spec, ProbeFit)
+        assert head.weight_DC is not None
         ids, features_ND = matrices[job.inputs["features"]]
         wanted = ids_of(job.inputs["split"], job.step.spec.predict)
         probs_NC = predict(features_ND[positions(wanted, ids, "features")], head.weight_DC)
@@ -137,6 +138,6 @@ def _finetune_one(job: Job, runtime: Runtime) -> None:
     pq.write_table(probability_table(wanted, out_NC), job.out / PROBABILITIES, compression="zstd")
     if spec.training.save_weights:
         tokenizer.model_max_length = spec.training.max_tokens
-        model.save_pretrained(job.out / "model")  # type: ignore[operator]
+        model.save_pretrained(job.out / "model")
         tokenizer.save_pretrained(job.out / "model")
     job.summary |= vars(history)

@@ -161,7 +161,7 @@ def show_tasks(as_json: bool) -> None:
     """Every task in the registry."""
     from weakstrong.tasks import TASKS
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name in TASKS.names():
         task = TASKS.get(name)
         cached = None if name == "file" else task.parse({"kind": name}).cached()
@@ -209,7 +209,7 @@ def show_methods(as_json: bool) -> None:
     """Every method with its parameters."""
     from weakstrong.methods import METHODS
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name in METHODS.names():
         method = METHODS.get(name)
         parameters = {

@@ -141,7 +141,7 @@ def _parse(name: str, trust: bool) -> ModelSpec:
 
 
 def _split_rung(name: str) -> tuple[str, int | None]:
-    separator = "::" if name.startswith("hub:") or "/" in name or name.startswith(".") else ":"
+    separator = "::" if name.startswith(("hub:", ".")) or "/" in name else ":"
     base, _, rung = name.partition(separator)
     if not rung:
         return base, None

@@ -86,7 +86,9 @@ class FileTask(Task):
         texts = ["" if t is None else str(t) for t in frame[self.text].to_list()]
         ids = None if self.id is None else [str(v) for v in frame[self.id].to_list()]
         groups = None if self.group is None else [str(v) for v in frame[self.group].to_list()]
-        raw = [None] * len(texts) if self.label is None else [_text(v) for v in frame[self.label].to_list()]
+        raw: list[str | None] = (
+            [None] * len(texts) if self.label is None else [_text(v) for v in frame[self.label].to_list()]
+        )
         classes = self.classes or self._classes(frame, raw)
         labels = [
             -1 if v is None else _class_index(v, classes, i, self.path, self.label) for i, v in enumerate(raw)
@@ -104,7 +106,8 @@ class FileTask(Task):
         return TaskRows(table, tuple(classes), notes)
 
     def _join_weak(self, frame: pl.DataFrame) -> pl.DataFrame:
-        assert self.weak_labels_path is not None and self.id is not None
+        assert self.weak_labels_path is not None
+        assert self.id is not None
         import polars as pl
 
         other = read_frame(Path(self.weak_labels_path))

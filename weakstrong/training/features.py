@@ -68,14 +68,14 @@ def extract(
     dtype = getattr(torch, spec.dtype)
     backbone, tokenizer = load_backbone(model.model_copy(update={"layers": deepest}), dtype)
     config = backbone.config
-    depth: int = config.num_hidden_layers  # type: ignore[union-attr, assignment]
+    depth: int = config.num_hidden_layers
     wanted = [depth if r is None else r for r in rungs]
     last, norm = is_decoder(config), final_norm(backbone)
     backbone.to(runtime.device)
     ids = tokenize(tokenizer, texts, spec.max_tokens)
     lengths = [len(row) for row in ids]
     total, done = sum(lengths), 0
-    out = [np.empty((len(ids), config.hidden_size), np.float32) for _ in rungs]  # type: ignore[union-attr, arg-type]
+    out = [np.empty((len(ids), config.hidden_size), np.float32) for _ in rungs]
     extra = {"use_cache": False} if last else {}
     with torch.inference_mode():
         for rows in batches_by_length(lengths, runtime.forward_tokens):

@@ -191,7 +191,7 @@ def _gradient(
     (slope_BC,) = torch.autograd.grad(loss, logits_BC)
     for part in parts:
         accelerator.backward((forward(part) * slope_BC[part]).sum())
-    return loss.item()
+    return float(loss.item())
 
 
 def class_logits(model: nn.Module, rows: Sequence[Sequence[int]], pad_id: int, device: Any) -> Tensor:
@@ -206,7 +206,7 @@ def probabilities(model: nn.Module, pad_id: int, ids: list[list[int]], runtime: 
     """Class probabilities float32 [N, C] on the CPU, rows in the given order."""
     was_training = model.training
     model.eval()
-    out = torch.empty(len(ids), model.config.num_labels)  # type: ignore[union-attr, arg-type]
+    out = torch.empty(len(ids), model.config.num_labels)
     with torch.inference_mode():
         for part in batches_by_length([len(row) for row in ids], runtime.forward_tokens):
             out[torch.from_numpy(part)] = (
@@ -219,4 +219,4 @@ def probabilities(model: nn.Module, pad_id: int, ids: list[list[int]], runtime: 
 def agreement(model: nn.Module, pad_id: int, validation: Rows, runtime: Runtime) -> float:
     """Share of validation rows, in [0, 1], whose class equals that of the given probabilities."""
     guess_V = probabilities(model, pad_id, validation.ids, runtime).argmax(-1)
-    return (guess_V == validation.probs_NC.argmax(-1)).float().mean().item()
+    return float((guess_V == validation.probs_NC.argmax(-1)).float().mean())
