@@ -17,6 +17,7 @@ Array legend: N rows, C classes.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -110,7 +111,8 @@ def make_rows(
             unique.append(name if seen[name] == 1 else f"{name}-{seen[name]}")
         ids = unique
     elif len(set(ids)) != count:
-        first = next(name for name in ids if list(ids).count(name) > 1)
+        counts = Counter(ids)
+        first = next(name for name in ids if counts[name] > 1)
         raise DataError(
             f"{count - len(set(ids))} ids appear twice, first {first!r}; every row needs an id of its own"
         )

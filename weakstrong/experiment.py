@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator, model_validator
+from pydantic import BeforeValidator, Field, NonNegativeInt, SerializeAsAny, field_validator, model_validator
 
 from weakstrong import steps
 from weakstrong.data import Part, Split
@@ -101,7 +101,7 @@ class Experiment(Spec):
     beside the axes.
 
     >>> e = Experiment.parse({"task": "movie-snippets", "supervisors": "minilm-l6", "students": "smollm2-135m:22"})
-    >>> [c.identity()["method"] for c in e.cells()][:2]
+    >>> [c.identity()["method"] for c in e.cells()][::5]
     ['naive', 'confidence']
     >>> Experiment.from_yaml(e.to_yaml()) == e
     True
@@ -113,7 +113,7 @@ class Experiment(Spec):
     supervisors: tuple[AnySupervisor, ...] = Field(min_length=1)
     students: tuple[AnyModel, ...] = Field(min_length=1)
     methods: tuple[AnyMethod, ...] = Field(("naive", "confidence"), min_length=1, validate_default=True)
-    seeds: tuple[int, ...] = Field((0, 1, 2, 3, 4), min_length=1)
+    seeds: tuple[NonNegativeInt, ...] = Field((0, 1, 2, 3, 4), min_length=1)
     split: Split = Split()
     supervisor_training: Training = Probe()
     student_training: Training = Probe()

@@ -15,6 +15,7 @@ import os
 import shutil
 import tempfile
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -130,9 +131,9 @@ def store_failure(error: Exception, store: Store) -> StoreError | None:
     if isinstance(error, SourceError):
         return None
     number = error.errno if isinstance(error, OSError) else None
-    for full in (errno.ENOSPC, errno.EDQUOT):
-        if number == full or f"{os.strerror(full)} (os error {full})" in str(error):
-            return explain_os_error(OSError(full, os.strerror(full)), store.url)
+    for broken in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO):
+        if number == broken or f"{os.strerror(broken)} (os error {broken})" in str(error):
+            return explain_os_error(OSError(broken, os.strerror(broken)), store.url)
     if isinstance(error, OSError) and str(error.filename or "").startswith(f"{store.work}{os.sep}"):
         return explain_os_error(error, store.url)
     return None
@@ -159,7 +160,6 @@ class Store:
         self.url = text
         self.is_local = type(self.fs).__name__ == "LocalFileSystem"
         self._opened: dict[str, Path] = {}
-        self._mirror: tempfile.TemporaryDirectory[str] | None = None
         try:
             if self.is_local:
                 for part in ("", ".building", ".locks"):
@@ -170,8 +170,8 @@ class Store:
                 self.work = Path(self.root)
             else:
                 self.fs.makedirs(self.root, exist_ok=True)
-                self._mirror = tempfile.TemporaryDirectory(prefix="weakstrong-")
-                self.work = Path(self._mirror.name)
+                self.work = Path(tempfile.mkdtemp(prefix="weakstrong-"))
+                weakref.finalize(self, shutil.rmtree, self.work, ignore_errors=True)
         except OSError as error:
             raise explain_os_error(error, self.url) from error
 

@@ -171,7 +171,11 @@ def _build_group(
         seconds = (time.monotonic() - started) / len(mine)
         for job in mine:
             if job.error is None:
-                store.commit(job, provenance(seconds))
+                try:
+                    store.commit(job, provenance(seconds))
+                except (TypeError, ValueError) as error:  # a summary that is no JSON
+                    job.error = error
+            if job.error is None:
                 report.computed += 1
                 _forget_failure(store, job.step)
                 tell("done", [job.step], "", seconds)
