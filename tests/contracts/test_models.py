@@ -232,9 +232,6 @@ def test_a_card_counts_what_torch_counts(tiny_model: Tiny, family: str, depth: i
     assert found.cached
 
 
-@pytest.mark.xfail(
-    reason="models/_weights.py: layer_parameters counts causal masks and rotary tables", strict=True
-)
 def test_buffers_in_a_checkpoint_are_no_parameters(tiny_model: Tiny, tmp_path: Path) -> None:
     """The published gpt2 and gpt-neox files hold causal masks ([1, 1, 1024, 1024] a layer) beside the weights."""
     import torch

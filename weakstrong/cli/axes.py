@@ -45,8 +45,8 @@ def build_experiment(path: Path | None, flags: dict[str, Any], columns: dict[str
             values.pop(flag, None)
             values[plural] = _method_list(flags[flag]) if flag == "method" else _flat(flags[flag])
     if columns:
-        values["tasks"] = [_with_columns(task, columns) for task in values.get("tasks", [])]
-        values.pop("task", None)
+        tasks = values["tasks"] if "tasks" in values else [values.pop("task")]
+        values["tasks"] = [_with_columns(task, columns) for task in tasks]
     if "seeds" in flags:
         values["seeds"] = _seeds(flags["seeds"])
     if "regime" in flags:

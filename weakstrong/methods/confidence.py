@@ -59,7 +59,7 @@ class Confidence(Method):
         return torch.where(near, equal_C, prior_C)
 
 
-def harden(logp_BC: Tensor, share_C: Tensor, sweeps: int = 8) -> Tensor:
+def harden(logp_BC: Tensor, share_C: Tensor, sweeps: int = 30) -> Tensor:
     """One-hot predictions whose class shares over the batch follow ``share_C``.
 
     Each class gets an offset; a row takes the class with the largest offset log-probability. With two classes the
@@ -77,6 +77,8 @@ def harden(logp_BC: Tensor, share_C: Tensor, sweeps: int = 8) -> Tensor:
     import torch
 
     rows, classes = logp_BC.shape[-2:]
+    if rows == 1:  # no share of one row is a threshold; its own class is what the student believes
+        return torch.nn.functional.one_hot(logp_BC.argmax(-1), classes).to(logp_BC.dtype)
     take_C = (share_C * rows).round().long().clamp(0, rows)
     offset_C = torch.zeros_like(logp_BC[..., 0, :])
     for _ in range(1 if classes == 2 else sweeps):

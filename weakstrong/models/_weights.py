@@ -18,6 +18,7 @@ from weakstrong.errors import ConfigError, ModelError, OfflineError
 
 HUB_NAME = re.compile(r"hub:(?P<repo>[^@\s]+?)(@(?P<revision>[^@\s]+))?$")
 LAYER = re.compile(r"(?:^|\.)(?:layers|layer|h|blocks|block)\.(\d+)\.")
+BUFFER = re.compile(r"(?:^|\.)(position_ids|(attn|attention)\.(masked_)?bias|inv_freq)$")
 EMBEDDING = re.compile(r"(embeddings?\.|embed_tokens|wte|wpe|embed_in|lm_head|embed_out|embed_positions)")
 
 
@@ -109,7 +110,7 @@ def layer_parameters(folder: Path) -> tuple[int, int, list[int]]:
     embedding, other, layers = 0, 0, dict[int, int]()
     for path in sorted(folder.glob("*.safetensors")):
         for name, shape in tensor_shapes(path).items():
-            if name.endswith("position_ids"):
+            if BUFFER.search(name):
                 continue
             count = math.prod(shape)
             layer = LAYER.search(name)
