@@ -54,6 +54,9 @@ def finetune(
     """
     network, tokenizer = load_classifier(model, classes, spec.head, spec.dropout, seed)
     network.to(runtime.device)
+    if runtime.device == "cpu" and hasattr(network, "set_attn_implementation"):
+        # On short rows the fused kernel's backward pass costs more than plain products (benchmarks/speed.py).
+        network.set_attn_implementation("eager")
     if spec.lora is not None:
         from peft import LoraConfig, TaskType, get_peft_model
 

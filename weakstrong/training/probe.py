@@ -1,6 +1,6 @@
 """Linear heads on frozen features, many trained together.
 
-Legend: H heads, N training rows, B rows of a batch, V validation rows, M rows of a feature matrix, D width, C classes.
+Legend: G groups of K heads on the same rows, H = G·K heads, X = K·C, N training rows, B rows of a batch, V validation rows, M rows of a feature matrix, D width, C classes.
 """
 
 from __future__ import annotations
@@ -50,101 +50,102 @@ class HeadTask:
 def train_heads(tasks: Sequence[HeadTask], spec: Probe, method: Method, runtime: Runtime) -> None:
     """Train all heads, each as if alone; heads must agree in numbers of rows, width and classes.
 
-    Every head has its own batches, from its own seed; they meet only inside batched matrix products. Heads are
-    taken in chunks that fit ``runtime.head_bytes``.
+    Heads on the same rows in the same order (of one seed: other methods, supervisors, the ceiling) are columns of one
+    matrix product; such groups of equal size then go through batched products together, in chunks whose features
+    fit ``runtime.head_bytes``.
     """
-    rows, width = len(tasks[0].train_N) + len(tasks[0].validation_V), tasks[0].features_MD.shape[1]
-    size = max(1, runtime.head_bytes // (4 * rows * width))
-    # Heads on the same rows share their copy of the features, so they belong in the same chunk.
-    order = sorted(range(len(tasks)), key=lambda i: (id(tasks[i].features_MD), tasks[i].train_N.tobytes()))
-    for start in range(0, len(order), size):
-        chunk = [tasks[i] for i in order[start : start + size]]
-        _train_chunk(chunk, spec, method, runtime.device)
-        runtime.report(min(start + size, len(order)), len(order), f"{len(order)} heads")
+    groups: dict[tuple[int, bytes, bytes, int], list[HeadTask]] = {}
+    for task in tasks:
+        rows = (task.train_N.tobytes(), task.validation_V.tobytes())
+        groups.setdefault((id(task.features_MD), *rows, task.seed), []).append(task)
+    alike: dict[int, list[list[HeadTask]]] = {}
+    for group in groups.values():
+        alike.setdefault(len(group), []).append(group)
+    count, width = len(tasks[0].train_N) + len(tasks[0].validation_V), tasks[0].features_MD.shape[1]
+    size = max(1, runtime.head_bytes // (4 * count * width))
+    done = 0
+    for same_size in alike.values():
+        for start in range(0, len(same_size), size):
+            chunk = same_size[start : start + size]
+            _train_chunk(chunk, spec, method, runtime.device)
+            done += len(chunk) * len(chunk[0])
+            runtime.report(done, len(tasks), f"{len(tasks)} heads")
 
 
-def _train_chunk(tasks: Sequence[HeadTask], spec: Probe, method: Method, device: str) -> None:
-    train_SND, validation_SVD, scale_SD, source_H = _stack(tasks, device)
+def _train_chunk(groups: Sequence[Sequence[HeadTask]], spec: Probe, method: Method, device: str) -> None:
+    """Train G groups of K heads; every step is one batched product for logits and one for slopes."""
+    count, each = len(groups), len(groups[0])
+    tasks = [task for group in groups for task in group]
+    train_GND, validation_GVD, scale_GD = _scaled([group[0] for group in groups], device)
     targets_HNC = torch.from_numpy(np.stack([t.targets_NC for t in tasks])).to(device)
     answers_HV = torch.from_numpy(np.stack([t.validation_VC for t in tasks])).argmax(-1).to(device)
     prior_HC = targets_HNC.mean(1)
     heads, rows, classes = targets_HNC.shape
-    width = train_SND.shape[-1]
-    flat_D = train_SND.reshape(-1, width)
-    first_H1 = (source_H * rows).unsqueeze(1)
+    width = train_GND.shape[-1]
+    flat_D = train_GND.reshape(-1, width)
+    first_G1 = torch.arange(count, device=device).unsqueeze(1) * rows
     head_H1 = torch.arange(heads, device=device).unsqueeze(1)
 
-    weight_HDC = torch.zeros(heads, width, classes, device=device)
-    first_moment, second_moment = torch.zeros_like(weight_HDC), torch.zeros_like(weight_HDC)
-    best_HDC, best_H = weight_HDC.clone(), torch.full((heads,), -1.0, device=device)
+    def by_head(values_GBX: Tensor) -> Tensor:
+        """[G, B, K·C] to [H, B, C]."""
+        return values_GBX.unflatten(-1, (each, classes)).transpose(1, 2).flatten(0, 1)
+
+    def by_group(values_HBC: Tensor) -> Tensor:
+        """[H, B, C] to [G, B, K·C]."""
+        return values_HBC.unflatten(0, (count, each)).transpose(1, 2).flatten(2, 3)
+
+    weight_GDX = torch.zeros(count, width, each * classes, device=device)
+    first_moment, second_moment = torch.zeros_like(weight_GDX), torch.zeros_like(weight_GDX)
+    best_GDX, best_H = weight_GDX.clone(), torch.full((heads,), -1.0, device=device)
     failed_H = torch.zeros(heads, dtype=torch.bool, device=device)
     steps = -(-rows // spec.batch_rows) * spec.epochs
     step = 0
-    generators = [np.random.default_rng([t.seed, 7]) for t in tasks]
+    generators = [np.random.default_rng([group[0].seed, 7]) for group in groups]
     for epoch in range(spec.epochs):
-        order_HN = torch.from_numpy(np.stack([g.permutation(rows) for g in generators])).to(device)
+        order_GN = torch.from_numpy(np.stack([g.permutation(rows) for g in generators])).to(device)
         for start in range(0, rows, spec.batch_rows):
-            pick_HB = order_HN[:, start : start + spec.batch_rows]
-            batch_HBD = flat_D[first_H1 + pick_HB]
-            logits_HBC = torch.bmm(batch_HBD, weight_HDC).requires_grad_()
+            pick_GB = order_GN[:, start : start + spec.batch_rows]
+            batch_GBD = flat_D[first_G1 + pick_GB]
+            logits_HBC = by_head(torch.bmm(batch_GBD, weight_GDX)).contiguous().requires_grad_()
+            weak_HBC = targets_HNC[head_H1, pick_GB.repeat_interleave(each, 0)]
             loss_HB = method.objective(
-                logits_HBC, targets_HNC[head_H1, pick_HB], progress=step / max(1, steps - 1), prior_C=prior_HC
+                logits_HBC, weak_HBC, progress=step / max(1, steps - 1), prior_C=prior_HC
             )
             (slope_HBC,) = torch.autograd.grad(loss_HB.mean(-1).sum(), logits_HBC)
             failed_H |= ~loss_HB.detach().isfinite().all(-1)
             step += 1
-            _adam(
-                weight_HDC,
-                torch.bmm(batch_HBD.mT, slope_HBC),
-                first_moment,
-                second_moment,
-                step,
-                spec.learning_rate,
-            )
+            slope_GDX = torch.bmm(batch_GBD.mT, by_group(slope_HBC))
+            _adam(weight_GDX, slope_GDX, first_moment, second_moment, step, spec.learning_rate)
         with torch.no_grad():
-            guess_HV = _validation_logits(validation_SVD, weight_HDC, source_H).argmax(-1)
+            guess_HV = by_head(torch.bmm(validation_GVD, weight_GDX)).argmax(-1)
             score_H = (guess_HV == answers_HV).float().mean(-1)
             better_H = (score_H > best_H) if method.early_stop else torch.ones_like(failed_H)
             best_H = torch.where(better_H, score_H, best_H)
-            best_HDC = torch.where(better_H[:, None, None], weight_HDC, best_HDC)
+            better_G1X = better_H.view(count, each, 1).expand(-1, -1, classes).reshape(count, 1, -1)
+            best_GDX = torch.where(better_G1X, weight_GDX, best_GDX)
         for task, score, better in zip(tasks, score_H.tolist(), better_H.tolist(), strict=True):
             task.history.append(score)
             task.best_epoch = epoch + 1 if better else task.best_epoch
-    raw_HDC = (best_HDC / scale_SD[source_H].unsqueeze(-1)).cpu().numpy()
+    raw_HDC = by_head(best_GDX / scale_GD.unsqueeze(-1)).cpu().numpy()
     for i, task in enumerate(tasks):
-        task.weight_DC = raw_HDC[i]
+        task.weight_DC = np.ascontiguousarray(raw_HDC[i])
         if failed_H[i] or not np.isfinite(raw_HDC[i]).all():
             task.error = TrainingError(
                 f"{task.name}: the loss left the finite numbers; lower the learning rate"
             )
 
 
-def _stack(tasks: Sequence[HeadTask], device: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Scaled training [S, N, D] and validation [S, V, D] features of the distinct row sets, scale [S, D], set of each head."""
-    index: dict[tuple[int, bytes, bytes], int] = {}
-    train, validation, scales, source = [], [], [], []
+def _scaled(tasks: Sequence[HeadTask], device: str) -> tuple[Tensor, Tensor, Tensor]:
+    """Training [G, N, D] and validation [G, V, D] features over their scale [G, D], a root mean square."""
+    train, validation, scales = [], [], []
     for task in tasks:
-        key = (id(task.features_MD), task.train_N.tobytes(), task.validation_V.tobytes())
-        if key not in index:
-            index[key] = len(index)
-            rows_ND = torch.from_numpy(task.features_MD[task.train_N])
-            scale_D = rows_ND.square().mean(0).sqrt().clamp_min(1e-6)
-            train.append(rows_ND / scale_D)
-            validation.append(torch.from_numpy(task.features_MD[task.validation_V]) / scale_D)
-            scales.append(scale_D)
-        source.append(index[key])
-    stacked = (torch.stack(t).to(device) for t in (train, validation, scales))
-    train_SND, validation_SVD, scale_SD = stacked
-    return train_SND, validation_SVD, scale_SD, torch.tensor(source, device=device)
-
-
-def _validation_logits(validation_SVD: Tensor, weight_HDC: Tensor, source_H: Tensor) -> Tensor:
-    heads, _, classes = weight_HDC.shape
-    logits_HVC = torch.empty(heads, validation_SVD.shape[1], classes, device=weight_HDC.device)
-    for s in range(len(validation_SVD)):
-        mine = (source_H == s).nonzero().squeeze(1)
-        logits_HVC[mine] = validation_SVD[s] @ weight_HDC[mine]
-    return logits_HVC
+        rows_ND = torch.from_numpy(task.features_MD[task.train_N])
+        scale_D = rows_ND.square().mean(0).sqrt().clamp_min(1e-6)
+        train.append(rows_ND / scale_D)
+        validation.append(torch.from_numpy(task.features_MD[task.validation_V]) / scale_D)
+        scales.append(scale_D)
+    train_GND, validation_GVD, scale_GD = (torch.stack(t).to(device) for t in (train, validation, scales))
+    return train_GND, validation_GVD, scale_GD
 
 
 def _adam(weight: Tensor, slope: Tensor, first: Tensor, second: Tensor, step: int, rate: float) -> None:
