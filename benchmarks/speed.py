@@ -49,9 +49,9 @@ def features(texts: list[str], model: str) -> dict[str, float]:
 
 
 def finetuning(texts: list[str], labels: list[int], model: str) -> dict[str, float]:
-    """Training rate of whole steps: forward, backward, clipping, AdamW."""
+    """Training rate of whole steps (forward, backward, clipping, AdamW) over a run as in recipes/finetune.yaml."""
     probs = one_hot(labels, 2)
-    spec, before = Finetune(epochs=1, evaluations=1), peak()
+    spec, before = Finetune(), peak()
     held = (texts[:32], probs[:32])
     _, _, history = finetune(
         parse_model(model), ("0", "1"), (texts, probs), held, parse_method("naive"), spec, 0, Runtime()
@@ -90,7 +90,7 @@ def main() -> None:
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
         "probes": probes(options.heads),
         "features": features(texts, options.model),
-        "finetuning": finetuning(texts[:640], labels[:640], options.model),
+        "finetuning": finetuning(texts[:1000], labels[:1000], options.model),
         "peak_memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
     }
     print(json.dumps(result, indent=1))

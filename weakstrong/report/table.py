@@ -88,25 +88,36 @@ def several(rows: Sequence[Row], column: str) -> bool:
 def result_table(aggregate: Sequence[Row]) -> Table:
     """A rich table with one line for each aggregate row, in the order given; keys as in `ReportData`.
 
-    It fits 100 columns with names of usual length: a task or regime that all rows share stands in the title,
-    the scores' own intervals are left to the page, and the p-value is the one after Holm's correction. The
-    reasons for undefined PGRs follow as a caption.
+    It fits 80 columns with names of usual length: each pair stands on a line above its methods, what all rows share
+    stands in the title, the scores' own intervals are left to the page, and the p-value is the one after Holm's
+    correction. The reasons for undefined PGRs follow as a caption.
     """
     shared = [n for n in ("task", "regime") if aggregate and not several(aggregate, n)]
-    names = [n for n in ("task", "supervisor", "student", "method", "regime") if n not in shared]
     title = ", ".join(["Results on the test set", *(f"{n} {aggregate[0][n]}" for n in shared)])
+    one_count = not several(aggregate, "n_seeds")
+    if aggregate and one_count:
+        title += f", seeds {aggregate[0]['n_seeds']}"
     table = Table(title=Text(title), title_justify="left", caption_justify="left", box=SIMPLE_HEAD)
     table.padding = (0, 1, 0, 0)
-    for name in names:
-        table.add_column(name, overflow="fold")
-    for name in ("supervisor,\nstudent, ceiling", "PGR", "p vs naive\n(Holm)", "seeds"):
+    table.add_column("supervisor → student\n  method", overflow="fold")
+    for name in (
+        "supervisor,\nstudent, ceiling",
+        "PGR",
+        "p (Holm)\nvs naive",
+        *([] if one_count else ["seeds"]),
+    ):
         table.add_column(name, justify="right", no_wrap=True)
+    heading = None
     for row in aggregate:
-        scores = "  ".join(format_number(row[f"{r}_score"], 3) for r in ("supervisor", "student", "ceiling"))
-        cells = [*(str(row[name]) for name in names), scores, format_pgr(row)]
-        cells += [format_p(row["p_vs_naive_holm"]), str(row["n_seeds"])]
+        parts = [str(row[n]) for n in ("task", "regime") if n not in shared]
+        pair = ", ".join([f"{row['supervisor']} → {row['student']}", *parts])
         # Text, not str: a name such as "[bold]" is a name, not markup
-        table.add_row(*(Text(cell) for cell in cells))
+        if pair != heading:
+            heading = pair
+            table.add_row(Text(pair, style="bold"))
+        scores = "  ".join(format_number(row[f"{r}_score"], 3) for r in ("supervisor", "student", "ceiling"))
+        cells = [f"  {row['method']}", scores, format_pgr(row), format_p(row["p_vs_naive_holm"])]
+        table.add_row(*(Text(cell) for cell in [*cells, *([] if one_count else [str(row["n_seeds"])])]))
     undefined = [row for row in aggregate if not has_pgr(row)]
     reasons = dict.fromkeys(str(row["pgr_reason"]) for row in undefined if row["pgr_reason"])
     if reasons:
