@@ -19,7 +19,8 @@ from weakstrong.data import one_hot
 from weakstrong.methods import parse_method
 from weakstrong.models import card, parse_model
 from weakstrong.tasks import parse_task
-from weakstrong.training.features import extract
+from weakstrong.training.batching import epoch_batches
+from weakstrong.training.features import extract, tokenize
 from weakstrong.training.finetune import finetune
 from weakstrong.training.probe import HeadTask, train_heads
 from weakstrong.training.spec import FeatureSpec, Finetune, Probe, Runtime
@@ -48,18 +49,35 @@ def features(texts: list[str], model: str) -> dict[str, float]:
     return {"tokens_per_second": rate, "gflops": gflops, "peak_gflops": top, "share": gflops / top}
 
 
-def finetuning(texts: list[str], labels: list[int], model: str) -> dict[str, float]:
-    """Training rate of whole steps (forward, backward, clipping, AdamW) over a run as in recipes/finetune.yaml."""
+def finetuning(texts: list[str], labels: list[int], model: str, warm_steps: int = 10) -> dict[str, float]:
+    """Training rate of whole steps (forward, backward, clipping, AdamW) over a run as in recipes/finetune.yaml.
+
+    ``share`` is that of all steps but the first ``warm_steps``, in which every page of gradients and moments is touched
+    for the first time; ``share_of_whole_run`` counts them too.
+    """
     probs = one_hot(labels, 2)
-    spec, before = Finetune(), peak()
+    spec, before, parsed = Finetune(evaluations=1), peak(), parse_model(model)
     held = (texts[:32], probs[:32])
-    _, _, history = finetune(
-        parse_model(model), ("0", "1"), (texts, probs), held, parse_method("naive"), spec, 0, Runtime()
+    ends: list[float] = []
+    runtime = Runtime(progress=lambda done, total, words: ends.append(time.perf_counter()))
+    _, tokenizer, history = finetune(
+        parsed, ("0", "1"), (texts, probs), held, parse_method("naive"), spec, 0, runtime
     )
-    rate = history.tokens / history.seconds
-    gflops = 3 * rate * (card(parse_model(model)).flops_per_token or 0) / 1e9
+    lengths = [len(row) for row in tokenize(tokenizer, texts, spec.max_tokens)]
+    batches = [b for e in range(spec.epochs) for b in epoch_batches(lengths, spec.batch_rows, 0, e, True)]
+    tokens = [sum(lengths[i] for i in batch) for batch in batches]
+    assert sum(tokens) == history.tokens
+    steady = sum(tokens[warm_steps:]) / (ends[-1] - ends[warm_steps - 1])
+    flops = 3 * (card(parsed).flops_per_token or 0) / 1e9
     top = max(before, peak())
-    return {"tokens_per_second": rate, "gflops": gflops, "peak_gflops": top, "share": gflops / top}
+    whole = history.tokens / history.seconds
+    return {
+        "tokens_per_second": steady,
+        "gflops": flops * steady,
+        "peak_gflops": top,
+        "share": flops * steady / top,
+        "share_of_whole_run": flops * whole / top,
+    }
 
 
 def probes(heads: int, rows: int = 2500, width: int = 576) -> dict[str, float]:

@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 import weakstrong
 from weakstrong.data import Part, Split
 from weakstrong.errors import ConfigError
-from weakstrong.experiment import Cell, Experiment, FileLabels, Graph, closure
+from weakstrong.experiment import Cell, Experiment, FileLabels
+from weakstrong.graph import Graph, closure
 from weakstrong.methods import METHODS
 from weakstrong.models import ModelSpec
-from weakstrong.steps import READERS_OF_LOAD, SEALED
+from weakstrong.steps import ORACLE, READERS_OF_LOAD, SEALED
 from weakstrong.store import Step
 from weakstrong.training.spec import Finetune, Probe
 
@@ -50,8 +51,10 @@ def experiments(draw: st.DrawFn) -> Experiment:
     )
     means = st.floats(0, 3.5, allow_subnormal=True)
     methods = st.sampled_from(["naive", "confidence"]) | st.builds(
-        lambda a, w, e: {"kind": "confidence", "a_max": a, "warmup": w, "early_stop": e},
-        st.floats(0, 1), st.floats(0, 1), st.booleans(),
+        lambda a, w, last: {"kind": "combined", "parts": [
+            {"kind": "confidence", "a_max": a, "warmup": w}, f"early-stop:on={last}",
+        ]},
+        st.floats(0, 1), st.floats(0, 1), st.sampled_from(["last", "weak"]),
     )  # fmt: skip
     trainings = st.builds(
         lambda lr, epochs: {"kind": "probe", "learning_rate": lr, "epochs": epochs},
@@ -146,7 +149,7 @@ def test_short_forms_mean_their_long_forms(short: dict[str, Any], long: dict[str
         ({"split": 5, "train_rows": 5}, r"split is a mapping"),
         ({"task": {"kind": "movie-snippets", "min_meen": 1}}, r"tasks\.0: task movie-snippets is not valid:\n *min_meen"),
         ({"task": "movie-snipets"}, r"tasks\.0: unknown task 'movie-snipets': did you mean movie-snippets\?"),
-        ({"methods": ["naive", "confidense"]}, r"methods: unknown method 'confidense': did you mean confidence\?"),
+        ({"methods": ["naive", "confidense"]}, r"methods: unknown method 'confidense': did you mean confidence"),
         ({"methods": "confidence:a_max=2"}, r"methods: method confidence is not valid:\n *a_max: .*less than or equal to 1"),
         ({"methods": "confidence:0.5"}, r"'0\.5' is not parameter=value"),
         ({"students": "smollm2-135m:99"}, r"students\.0: .*rung is from 1 to 30"),
@@ -202,7 +205,8 @@ def test_ten_thousand_cells_are_planned_without_torch() -> None:
     """Planning is what `w2s plan` and every hit of a finished sweep pay for; seconds, not a torch import."""
     code = f"""
 import sys, time
-from weakstrong.experiment import Experiment, Graph
+from weakstrong.experiment import Experiment
+from weakstrong.graph import Graph
 e = Experiment.parse({BASE!r} | {{
     "supervisors": [dict(name=f"w{{i}}", source="w", weights=f"w{{i}}") for i in range(10)],
     "students": [dict(name=f"s{{i}}", source="s", weights=f"s{{i}}") for i in range(10)],
@@ -225,12 +229,29 @@ print(*sorted({{"torch", "transformers", "datasets", "polars"}} & set(sys.module
 # --- the graph
 
 
+LADDER = {"supervisors": "smollm2-135m:8", "students": "smollm2-135m:22"}
+FINETUNE_ONLY = {"lora", "lp-ft"}
+MIXED = [
+    "calibrated+threshold+confidence",
+    "generative+bootstrapping:through=smollm2-135m:12+confidence",
+    "generative:supervisor=true",
+    "bootstrapping:fresh=true+early-stop:on=last",
+    "consistency+ema",
+]
+ORACLES = ["early-stop:on=oracle", "confidence+early-stop:on=oracle", "few-shot:labels=truth"]
+
+
 def all_cells() -> Iterator[Cell]:
-    """Every registered method in both regimes, with model supervisors and with weak labels of a file."""
+    """Every registered method and some together in both regimes, with model supervisors and weak labels of a file."""
     for regime in ("probe", "finetune"):
-        for supervisors in ([WEAK], ["file"]):
-            e = experiment(regime=regime, supervisors=supervisors, methods=METHODS.names(), seeds=2)
-            yield from e.cells()
+        methods = [n for n in METHODS.names() if regime == "finetune" or n not in FINETUNE_ONLY]
+        for supervisors in ("smollm2-135m:8", "file"):
+            more = [m for m in MIXED if supervisors != "file" or "supervisor=true" not in m]
+            axes: dict[str, Any] = LADDER | {
+                "supervisors": supervisors,
+                "methods": [*methods, *more, *ORACLES],
+            }
+            yield from experiment(**axes, regime=regime, seeds=1).cells()
 
 
 CELLS = list(all_cells())
@@ -248,31 +269,64 @@ def paths_to(step: Step, name: str) -> Iterator[list[Step]]:
 @pytest.mark.parametrize("cell", CELLS, ids=lambda c: "-".join(map(str, c.identity().values())))
 def test_a_student_never_reads_ground_truth(cell: Cell) -> None:
     """The result is worthless if a student, or its early stopping, can see the truth it is scored on."""
-    made = Graph().cell(cell)
-    fits = {"probe": {"features", "split", "labels"}, "finetune": {"examples", "split", "labels"}}
-    student = made.student_fit
-    assert set(student.inputs) == fits[student.name]
-    assert student.inputs["labels"] is made.supervisor_fit
-    assert {student.inputs[r].name for r in student.inputs} <= {
-        "features",
-        "examples",
-        "split",
-        "weak_labels",
-        *fits,
-    }
-    assert student.spec.train_part == Part.TRANSFER  # type: ignore[attr-defined]
-    assert student.spec.validation_part == Part.VALIDATION  # type: ignore[attr-defined]
-
-    for path in paths_to(student, "truth"):
-        assert any(step is made.supervisor_fit for step in path[1:]), [s.name for s in path]
-        unsealed = path[-1].spec.parts  # type: ignore[attr-defined]
-        assert set(unsealed) == {Part.WEAK_TRAIN, Part.WEAK_VALIDATION}
-    for step in closure([student]):
+    made, own = Graph().cell(cell), {Part.WEAK_TRAIN, Part.WEAK_VALIDATION}
+    beyond = False
+    for path in paths_to(made.student_fit, "truth"):
+        unsealed = set(path[-1].spec.parts)  # type: ignore[attr-defined]
+        if unsealed <= own:
+            by = path[-2]
+            assert by == made.supervisor_fit or by.name == "calibrate", [s.name for s in path]
+        else:
+            beyond = True
+    assert beyond == cell.method.uses_ground_truth == (cell.method.name in ORACLES)
+    for step in closure([made.student_fit]):
         for role, child in step.inputs.items():
             if child.name == "load":
                 assert step.name in READERS_OF_LOAD, (step.name, role)
-            if child.name in SEALED and step is not made.supervisor_fit:
-                assert step.name in READERS_OF_LOAD, (step.name, role)
+            if child.name in SEALED and step != made.supervisor_fit and step.name != "calibrate":
+                assert step.name in READERS_OF_LOAD or cell.method.uses_ground_truth, (step.name, role)
+    spec: Any = made.student_fit.spec
+    if made.student_fit.name in ("probe", "finetune"):
+        assert spec.train_part == Part.TRANSFER
+        assert spec.validation_part == (Part.TEST if cell.method.uses_ground_truth else Part.VALIDATION)
+        assert (ORACLE in made.student_fit.inputs) == cell.method.uses_ground_truth
+
+
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [
+        ("lora", "needs --regime finetune"), ("lp-ft", "needs --regime finetune"),
+        ("zero-shot", "needs a decoder, minilm-l6 is an encoder"), ("generative", "needs a decoder"),
+        ("bootstrapping:rounds=30", "leaves no room for 30 rungs"),
+    ],
+)  # fmt: skip
+def test_methods_that_do_not_fit_are_refused_while_planning(method: str, words: str) -> None:
+    """Found out by the student's training, an hour of supervisors is spent already."""
+    student = "minilm-l6" if "decoder" in words else "smollm2-135m:22"
+    cell = experiment(supervisors="smollm2-135m:8", students=student, methods=[method], seeds=1).cells()[0]
+    with pytest.raises(ConfigError, match=words):
+        Graph().cell(cell)
+
+
+def test_bootstrapping_goes_through_rungs_in_between() -> None:
+    """A chain that starts below the supervisor, or labels with the wrong link, is another method."""
+    cell = experiment(**LADDER, methods=["bootstrapping"], seeds=1).cells()[0]
+    made = Graph().cell(cell)
+    chain, step = [], made.student_fit
+    while step != made.supervisor_fit:
+        chain.append(step.inputs["features"].spec.model.layers)  # type: ignore[attr-defined]
+        step = step.inputs["labels"]
+    assert chain == [22, 17, 13]
+
+
+def test_generative_tunes_student_and_ceiling_alike() -> None:
+    """Against a ceiling that was not tuned, PGR rises with no better generalisation (paper, Fig. 18)."""
+    for method, tuned in [("generative", [False, True, True]), ("generative:ceiling=false", [False, True, False]),
+                          ("generative:supervisor=true", [True, True, True])]:  # fmt: skip
+        cell = experiment(**LADDER, methods=[method], seeds=1).cells()[0]
+        made = Graph().cell(cell)
+        fits = (made.supervisor_fit, made.student_fit, made.ceiling_fit)
+        assert ["start" in fit.inputs["features"].inputs for fit in fits] == tuned
 
 
 @pytest.mark.parametrize("cell", CELLS[::4], ids=lambda c: "-".join(map(str, c.identity().values())))
@@ -283,9 +337,9 @@ def test_supervisor_and_ceiling_see_their_own_half(cell: Cell) -> None:
     assert set(ceiling.inputs["labels"].spec.parts) == {Part.TRANSFER, Part.VALIDATION}  # type: ignore[attr-defined]
     assert ceiling.spec.train_part == Part.TRANSFER  # type: ignore[attr-defined]
     assert ceiling.spec.method.name == "naive"  # type: ignore[attr-defined]
-    assert {k: v.key for k, v in ceiling.inputs.items() if k != "labels"} == {
-        k: v.key for k, v in made.student_fit.inputs.items() if k != "labels"
-    }
+    if made.student_fit.name != "prompt":
+        roles = {"split", "features", "examples", "start"} & set(ceiling.inputs)
+        assert {k: ceiling.inputs[k].key for k in roles} == {k: made.student_fit.inputs[k].key for k in roles}
     if made.supervisor_fit.name != "weak_labels":
         spec: Any = made.supervisor_fit.spec
         assert (spec.train_part, spec.validation_part) == (Part.WEAK_TRAIN, Part.WEAK_VALIDATION)

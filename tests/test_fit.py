@@ -28,7 +28,7 @@ Tiny = Callable[..., Path]
 MakeRows = Callable[..., tuple[list[str], list[int]]]
 CLASSES = ("no", "yes")
 SPEC = Finetune(epochs=2, batch_rows=16, learning_rate=2e-3, precision="fp32", warmup=0.2)
-LAST = "naive:early_stop=false"
+LAST = "early-stop:on=last"
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def moved(model: nn.Module, folder: Path) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    "method", [LAST, "confidence:early_stop=false", "confidence:early_stop=false,threshold=prior"]
+    "method", [LAST, "confidence+early-stop:on=last", "confidence:threshold=prior+early-stop:on=last"]
 )
 @pytest.mark.parametrize("family", ["llama", "bert"])
 def test_micro_batches_do_not_change_the_result(
@@ -161,7 +161,7 @@ def hf_trainer(
     return model
 
 
-@pytest.mark.parametrize("name", [LAST, "confidence:early_stop=false,warmup=0.6"])
+@pytest.mark.parametrize("name", [LAST, "confidence:warmup=0.6+early-stop:on=last"])
 @pytest.mark.parametrize("family", ["llama", "bert"])
 def test_equals_the_hugging_face_trainer(
     tiny_model: Tiny, data: tuple[Any, Any], family: str, name: str, tmp_path: Path

@@ -18,7 +18,8 @@ import pytest
 from weakstrong.builders.data import ids_of
 from weakstrong.data import Part, positions
 from weakstrong.executors.local import run_steps
-from weakstrong.experiment import Experiment, Graph
+from weakstrong.experiment import Experiment
+from weakstrong.graph import Graph
 from weakstrong.store import Store
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "one_cell.py"

@@ -70,12 +70,12 @@ def reference(task: HeadTask, spec: Probe, method: object) -> tuple[np.ndarray, 
             step += 1
         history.append((layer(held).argmax(1) == answers).float().mean().item())
         weights.append((layer.weight / rms).detach().T.numpy().copy())
-    best = int(np.argmax(history)) if method.early_stop else spec.epochs - 1
+    best = int(np.argmax(history)) if method.stop != "last" else spec.epochs - 1
     return weights[best], history, best + 1
 
 
 @pytest.mark.parametrize(
-    "method", ["naive", "confidence:warmup=0.3", "confidence:threshold=prior", "naive:early_stop=false"]
+    "method", ["naive", "confidence:warmup=0.3", "confidence:threshold=prior", "early-stop:on=last"]
 )
 @pytest.mark.parametrize("classes", [2, 3])
 def test_a_head_equals_plain_torch(task: MakeTask, method: str, classes: int) -> None:
@@ -118,7 +118,7 @@ def test_early_stopping_keeps_the_best_epoch(task: MakeTask) -> None:
     for t in (stopped, last):
         t.validation_V, t.validation_VC = t.train_N[:40], 1 - t.targets_NC[:40]
     train_heads([stopped], SPEC, parse_method("naive"), Runtime())
-    train_heads([last], SPEC, parse_method("naive:early_stop=false"), Runtime())
+    train_heads([last], SPEC, parse_method("early-stop:on=last"), Runtime())
     assert stopped.history == last.history
     assert last.best_epoch == SPEC.epochs
     assert stopped.best_epoch == int(np.argmax(stopped.history)) + 1 < SPEC.epochs

@@ -18,7 +18,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from weakstrong.executors.local import run_steps
-from weakstrong.experiment import Experiment, Graph
+from weakstrong.experiment import Experiment
+from weakstrong.graph import Graph
 from weakstrong.methods import parse_method
 from weakstrong.models.base import parse_model
 from weakstrong.store import Store
@@ -86,7 +87,8 @@ for kill_at in (1, 4, 8, 13, 19, 25, None):
 RUN_CELL = """
 import sys
 from weakstrong.executors.local import run_steps
-from weakstrong.experiment import Experiment, Graph
+from weakstrong.experiment import Experiment
+from weakstrong.graph import Graph
 from weakstrong.store import Store
 from weakstrong.training.spec import Runtime
 experiment, store = Experiment.from_file(sys.argv[1]), Store(sys.argv[2])
@@ -252,7 +254,7 @@ def test_a_checkpoint_holds_only_what_training_changes(tiny_model: Tiny, data: P
         ("no", "yes"),
         (texts[:48], probs_NC[:48]),
         (texts[48:], probs_NC[48:]),
-        parse_method("naive:early_stop=false"),
+        parse_method("early-stop:on=last"),
         spec,
         0,
     )

@@ -21,8 +21,9 @@ from pydantic import SerializeAsAny
 import weakstrong
 from weakstrong.data import Split
 from weakstrong.errors import ConfigError
-from weakstrong.experiment import Cell, Experiment, Graph
-from weakstrong.methods import METHODS
+from weakstrong.experiment import Cell, Experiment
+from weakstrong.graph import Graph
+from weakstrong.methods import METHODS, Method
 from weakstrong.methods.confidence import Confidence
 from weakstrong.methods.naive import Naive
 from weakstrong.models import ModelSpec
@@ -71,7 +72,7 @@ def all_specs() -> list[type[Spec]]:
                 yield child
                 yield from below(child)
 
-    concrete = (cls for cls in below(Spec) if "kind" in cls.model_fields)
+    concrete = (cls for cls in below(Spec) if "kind" in cls.model_fields and cls is not Method)
     return sorted(set(concrete), key=lambda cls: f"{cls.__module__}.{cls.__name__}")
 
 

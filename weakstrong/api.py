@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from weakstrong.executors.local import Listener, RunReport, run_steps
-from weakstrong.experiment import Experiment
+from weakstrong.experiment import Experiment, experiments_in
 from weakstrong.results import Results, collect, remember
 from weakstrong.store import Store
 from weakstrong.training.spec import Runtime
@@ -19,7 +20,7 @@ def default_store() -> str:
 
 
 def run(
-    experiment: Experiment | dict[str, Any] | str | Path,
+    experiment: Experiment | Sequence[Experiment] | dict[str, Any] | str | Path,
     *,
     store: str | Path | Store | None = None,
     runtime: Runtime | None = None,
@@ -28,7 +29,7 @@ def run(
     """Run what is not stored of an experiment and return its results.
 
     Args:
-        experiment: an `Experiment`, its mapping, or the path of a YAML file.
+        experiment: an `Experiment` or several, its mapping, or the path of a YAML file.
         store: where results live; default `default_store`.
         runtime: how steps run; never changes a number's meaning.
         listener: called at every event with (event, steps, words, number).
@@ -46,7 +47,7 @@ def run(
 
 
 def run_with_report(
-    experiment: Experiment | dict[str, Any] | str | Path,
+    experiment: Experiment | Sequence[Experiment] | dict[str, Any] | str | Path,
     *,
     store: str | Path | Store | None = None,
     runtime: Runtime | None = None,
@@ -54,10 +55,14 @@ def run_with_report(
 ) -> tuple[Results, RunReport]:
     """As `run`, with counts of computed, cached, failed and skipped steps."""
     if isinstance(experiment, (str, Path)):
-        experiment = Experiment.from_file(experiment)
+        found = experiments_in(experiment)
     elif isinstance(experiment, dict):
-        experiment = Experiment.parse(experiment)
+        found = [Experiment.parse(experiment)]
+    else:
+        found = [experiment] if isinstance(experiment, Experiment) else list(experiment)
     opened = store if isinstance(store, Store) else Store(store or default_store())
-    remember(opened, experiment)
-    report = run_steps(collect(opened, [experiment]).steps(), opened, runtime, listener)
-    return collect(opened, [experiment]), report
+    targets = collect(opened, found).steps()
+    for one in found:
+        remember(opened, one)
+    report = run_steps(targets, opened, runtime, listener)
+    return collect(opened, found), report

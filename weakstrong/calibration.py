@@ -63,6 +63,37 @@ def expected_calibration_error(probs_NC: npt.ArrayLike, truth_N: npt.ArrayLike, 
     return float(np.nansum(table.count * np.abs(table.accuracy - table.confidence)) / table.count.sum())
 
 
+def temper(probs_NC: npt.ArrayLike, temperature: float) -> Floats:
+    """Probabilities ``p^(1/T)``, renormalised; above 1 they are less sure, and no row changes its first class.
+
+    >>> temper([[0.8, 0.2]], 2.0).round(3).tolist()
+    [[0.667, 0.333]]
+    """
+    logit = np.log(np.clip(as_floats("probabilities", probs_NC), 1e-12, None)) / temperature
+    power = np.exp(logit - logit.max(-1, keepdims=True))
+    tempered: Floats = power / power.sum(-1, keepdims=True)
+    return tempered
+
+
+def fit_temperature(probs_NC: npt.ArrayLike, truth_N: npt.ArrayLike) -> float:
+    """The temperature in [0.05, 20] whose probabilities give ``truth_N`` the largest likelihood (Guo 2017, §4.2).
+
+    Raises as `brier` does.
+    """
+    from scipy.optimize import minimize_scalar
+
+    probs, truth = _probabilities(probs_NC, truth_N)
+    rows = np.arange(len(truth))
+
+    def loss(log_t: float) -> float:
+        return float(-np.log(np.maximum(temper(probs, np.exp(log_t))[rows, truth], 1e-300)).mean())
+
+    found = minimize_scalar(
+        loss, bounds=(np.log(0.05), np.log(20)), method="bounded", options={"xatol": 1e-6}
+    )
+    return float(np.exp(found.x))
+
+
 def _probabilities(probs_NC: npt.ArrayLike, truth_N: npt.ArrayLike) -> tuple[Floats, npt.NDArray[np.int64]]:
     probs, truth = as_floats("probabilities", probs_NC), as_array("truth", truth_N)
     if probs.ndim != 2 or probs.shape[0] == 0 or probs.shape[1] < 2:

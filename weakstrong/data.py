@@ -5,8 +5,8 @@ Tables are Arrow, on disk Parquet. Every table has a string column ``id`` and is
 ==========  =============================================================
 table       columns
 ==========  =============================================================
-rows        id, group, text, label (int), optionally ``weak_0 …`` (float)
-examples    id, group, text: all that student-side code may read
+rows        id, group, text, label (int), optionally ``weak_0 …`` (float), paraphrase
+examples    id, group, text, optionally paraphrase: all that student-side code may read
 split       id, part
 probabilities  id, ``p_0 … p_{C-1}`` (float32, rows sum to one)
 ==========  =============================================================
@@ -37,13 +37,17 @@ FloatArray = npt.NDArray[np.float32]
 
 
 class Part(StrEnum):
-    """Parts of a split. Ground truth: supervisor's two are open to it; the other three are sealed from students."""
+    """Parts of a split. Ground truth: supervisor's two are open to it; the others are sealed from students.
+
+    ``spare`` holds the rows that no other part wants, for intermediate students that ask for rows of their own.
+    """
 
     WEAK_TRAIN = "weak_train"
     WEAK_VALIDATION = "weak_train_validation"
     TRANSFER = "transfer"
     VALIDATION = "validation"
     TEST = "test"
+    SPARE = "spare"
 
 
 class Split(Spec):
@@ -240,7 +244,9 @@ def _deal_rest(rest: IntArray, group_N: IntArray, total: int, spec: Split) -> di
             f"too few rows: {len(rest)} are left after the test part, {need} are wanted "
             f"(2 × {train} train, 2 × {validation} validation); lower --train-rows or --test-rows, or add rows"
         )
-    return dealt
+    # Whole groups only: a group that a part has cut short must not go on in another.
+    touched = {int(group_N[i]) for i in dealt}
+    return dealt | {i: Part.SPARE for g, rows in members.items() if g not in touched for i in rows}
 
 
 def _by_group(indices: IntArray, group_N: IntArray) -> dict[int, list[int]]:

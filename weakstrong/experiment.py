@@ -5,28 +5,24 @@ Expansion is pure: every cell is fully resolved, and its JSON is the whole truth
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BeforeValidator, Field, NonNegativeInt, SerializeAsAny, field_validator, model_validator
 
-from weakstrong import steps
-from weakstrong.data import Part, Split
+from weakstrong.data import Split
 from weakstrong.errors import ConfigError
 from weakstrong.methods.base import parse_method
 from weakstrong.models.base import ModelSpec, parse_model
 from weakstrong.spec import Spec
-from weakstrong.steps import AnyMethod, FinetuneFit, ProbeFit
-from weakstrong.store import Step
+from weakstrong.steps import AnyMethod
 from weakstrong.tasks.base import Task, parse_task
 from weakstrong.training.spec import Finetune, Probe, Training
 
 REGIMES: dict[str, type[Probe] | type[Finetune]] = {"probe": Probe, "finetune": Finetune}
-CEILING_PARTS = (Part.TRANSFER, Part.VALIDATION)
-SUPERVISOR_PARTS = (Part.WEAK_TRAIN, Part.WEAK_VALIDATION)
 
 
 class FileLabels(Spec):
@@ -184,11 +180,15 @@ class Experiment(Spec):
 
     @classmethod
     def from_file(cls, path: str | Path) -> Experiment:
-        """Parse a YAML file."""
-        path = Path(path).expanduser()
-        if not path.is_file():
-            raise ConfigError(f"the experiment file {path} does not exist")
-        return cls.from_yaml(path.read_text(encoding="utf-8"), str(path))
+        """Parse a YAML file of one experiment.
+
+        Raises:
+            ConfigError: also for a file of several; `experiments_in` reads those.
+        """
+        found = experiments_in(path)
+        if len(found) != 1:
+            raise ConfigError(f"{path} holds {len(found)} experiments, one is wanted")
+        return found[0]
 
     def to_yaml(self) -> str:
         """YAML that parses to an equal experiment, every default written out."""
@@ -219,111 +219,20 @@ class Experiment(Spec):
                             )
 
 
-@dataclass(frozen=True)
-class CellSteps:
-    """The steps that give a cell its three numbers."""
+def experiments_in(path: str | Path) -> list[Experiment]:
+    """All experiments of a YAML file: one, or several documents separated by ``---``.
 
-    supervisor_fit: Step
-    student_fit: Step
-    ceiling_fit: Step
-    supervisor: Step
-    student: Step
-    ceiling: Step
-
-    def scores(self) -> tuple[Step, Step, Step]:
-        """Supervisor, student, ceiling."""
-        return self.supervisor, self.student, self.ceiling
-
-
-class Graph:
-    """Turns cells into steps; steps that several cells share are made once."""
-
-    def __init__(self) -> None:
-        self._made: dict[tuple[object, ...], Any] = {}
-        self._cells: list[Cell] = []  # keeps alive what the ids in the keys of _made stand for
-
-    def _once(self, make: Any, *key: object) -> Any:
-        if key not in self._made:
-            self._made[key] = make()
-        return self._made[key]
-
-    def cell(self, cell: Cell) -> CellSteps:
-        """The steps of one cell."""
-        c, naive = cell, parse_method("naive")
-        self._cells.append(cell)
-        loaded = self._once(lambda: steps.load(c.task), "load", id(c.task))
-        split = self._once(lambda: steps.split(loaded, c.split), "split", loaded.key, id(c.split))
-        test = self._once(lambda: steps.truth(loaded, split, (Part.TEST,)), "test", split.key)
-
-        def fit(model: ModelSpec, training: Any, labels: Step, method: Any, role: str) -> Step:
-            own = role == "supervisor"
-            title = f"{role} {model.name}, {method.name}, seed {c.seed}"
-            fields: dict[str, Any] = {
-                "method": method,
-                "seed": c.seed,
-                "training": training,
-                "train_part": Part.WEAK_TRAIN if own else Part.TRANSFER,
-                "validation_part": Part.WEAK_VALIDATION if own else Part.VALIDATION,
-                "predict": (Part.TRANSFER, Part.VALIDATION, Part.TEST) if own else (Part.TEST,),
-            }
-            examples = self._once(lambda: steps.examples(loaded), "examples", loaded.key)
-            if isinstance(training, Probe):
-                features = self._once(
-                    lambda: steps.features(examples, model, training.features),
-                    "features",
-                    loaded.key,
-                    id(model),
-                    id(training),
-                )
-                return steps.probe(
-                    features, split, labels, ProbeFit.model_construct(**_spec("probe-fit", fields)), title
-                )
-            spec = FinetuneFit.model_construct(**_spec("finetune-fit", fields | {"model": model}))
-            return steps.finetune(examples, split, labels, spec, title)
-
-        def supervisor() -> Step:
-            if isinstance(c.supervisor, FileLabels):
-                return steps.weak_labels(loaded, split)
-            truth = steps.truth(loaded, split, SUPERVISOR_PARTS)
-            return fit(c.supervisor, c.supervisor_training, truth, naive, "supervisor")
-
-        def ceiling() -> Step:
-            return fit(
-                c.student, c.student_training, steps.truth(loaded, split, CEILING_PARTS), naive, "ceiling"
-            )
-
-        def scored(predictions: Step) -> Step:
-            return steps.score(predictions, test, f"score of {predictions.title}")
-
-        base = (split.key, c.seed)
-        weak: Step = self._once(supervisor, "supervisor", id(c.supervisor), id(c.supervisor_training), *base)
-        top: Step = self._once(ceiling, "ceiling", id(c.student), id(c.student_training), *base)
-        student = fit(c.student, c.student_training, weak, c.method, "student")
-        return CellSteps(
-            weak,
-            student,
-            top,
-            self._once(lambda: scored(weak), "score", weak.key),
-            scored(student),
-            self._once(lambda: scored(top), "score", top.key),
-        )
+    Raises:
+        ConfigError: naming the file, the document and the field.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise ConfigError(f"the experiment file {path} does not exist")
+    parts = [t for t in re.split(r"(?m)^---\s*$", path.read_text(encoding="utf-8")) if _has_values(t)]
+    if len(parts) <= 1:
+        return [Experiment.from_yaml(parts[0] if parts else "", str(path))]
+    return [Experiment.from_yaml(text, f"{path}, document {i + 1}") for i, text in enumerate(parts)]
 
 
-def _spec(kind: str, fields: dict[str, Any]) -> dict[str, Any]:
-    return {"kind": kind} | fields
-
-
-def closure(targets: list[Step]) -> list[Step]:
-    """All steps that ``targets`` need, each once, dependencies first."""
-    seen: dict[str, Step] = {}
-    stack = [(step, False) for step in reversed(targets)]
-    while stack:
-        step, ready = stack.pop()
-        if step.key in seen:
-            continue
-        if ready:
-            seen[step.key] = step
-        else:
-            stack.append((step, True))
-            stack.extend((d, False) for d in step.inputs.values() if d.key not in seen)
-    return list(seen.values())
+def _has_values(text: str) -> bool:
+    return any(line.strip() and not line.lstrip().startswith("#") for line in text.splitlines())

@@ -56,6 +56,10 @@ class Registry(Generic[T]):
         self._entries[name] = entry
         return entry
 
+    def forget(self, name: str) -> None:
+        """Take an entry back, so that a changed file can register anew."""
+        self._entries.pop(name, None)
+
     def get(self, name: str) -> T:
         """The entry called ``name``; imports its file on first use.
 

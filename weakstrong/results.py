@@ -6,6 +6,7 @@ Legend: S seeds, N test rows.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,7 +18,8 @@ import numpy.typing as npt
 from weakstrong import stats
 from weakstrong.errors import ConfigError, StoreError
 from weakstrong.executors.local import failure
-from weakstrong.experiment import Cell, CellSteps, Experiment, Graph, closure
+from weakstrong.experiment import Cell, Experiment
+from weakstrong.graph import CellSteps, Graph, closure
 from weakstrong.models.base import ModelSpec, card
 from weakstrong.store import Step, Store
 
@@ -46,7 +48,12 @@ def remembered(store: Store) -> list[Experiment]:
     found = []
     for entry in entries:
         with store.fs.open(entry["name"], "rb") as file:
-            found.append(Experiment.parse(json.loads(file.read()), str(entry["name"])))
+            values = json.loads(file.read())
+        try:
+            found.append(Experiment.parse(values, str(entry["name"])))
+        except ConfigError as error:
+            # Of another version, or with a method file that is gone: the others can still be read.
+            warnings.warn(f"an experiment of the store is left out: {error}", stacklevel=2)
     return found
 
 
@@ -98,6 +105,7 @@ class Results:
             error = None if done else self._why(steps)
             rows.append(
                 cell.identity()
+                | {"uses_ground_truth": cell.method.uses_ground_truth}
                 | {f"{role}_score": score for role, score in zip(ROLES, scores, strict=True)}
                 | {"pgr": value if np.isfinite(value) else None}
                 | {
@@ -161,6 +169,7 @@ class Results:
             other = stats.pgr_interval(*arms, method=method)
             row |= {f"pgr_{method}_low": other.low, f"pgr_{method}_high": other.high}
         row |= {"pgr_defined": estimate.defined, "pgr_reason": estimate.reason, "note": estimate.note}
+        row |= {"uses_ground_truth": members[0][0].method.uses_ground_truth}
         row |= {"p_vs_naive": None, "p_vs_naive_holm": None, "gain_vs_naive": None}
         return {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in row.items()}
 
@@ -172,7 +181,7 @@ class Results:
     ) -> None:
         place = GROUP.index("method")
         naive = groups.get((*key[:place], "naive", *key[place + 1 :]))
-        if naive is None or key[place] == "naive":
+        if naive is None or key[place] == "naive" or row["uses_ground_truth"]:
             return
         mine, other = ({c.seed: (c, s) for c, s in g} for g in (groups[key], naive))
         seeds = sorted(mine.keys() & other.keys())

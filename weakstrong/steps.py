@@ -17,8 +17,10 @@ from weakstrong.models.base import ModelSpec
 from weakstrong.spec import Spec
 from weakstrong.store import Step
 from weakstrong.tasks.base import Task
-from weakstrong.training.spec import FeatureSpec, Finetune, Probe
+from weakstrong.training.spec import FeatureSpec, Finetune, Generative, Perturb, Probe, Prompt
 
+ORACLE = "oracle_labels"
+"""Role of ground truth that a fit reads to choose its moment; only a method that ``uses_ground_truth`` has it."""
 SEALED = frozenset({"load", "truth"})
 READERS_OF_LOAD = frozenset({"examples", "split", "truth", "weak_labels"})
 
@@ -52,6 +54,7 @@ class FeaturesOf(Spec):
     kind: Literal["features-of"] = "features-of"
     model: ModelSpec
     features: FeatureSpec
+    parts: tuple[Part, ...] | None = Field(None, description="texts of these parts only; empty: all")
 
 
 class FitSpec(Spec):
@@ -60,6 +63,9 @@ class FitSpec(Spec):
     method: AnyMethod
     seed: int
     train_part: Part
+    train_slice: tuple[int, int] | None = Field(
+        None, description="(i, n): of the part's rows every n-th, from the i-th"
+    )
     validation_part: Part
     predict: tuple[Part, ...]
 
@@ -77,6 +83,34 @@ class FinetuneFit(FitSpec):
     kind: Literal["finetune-fit"] = "finetune-fit"
     model: ModelSpec
     training: Finetune
+
+
+class TuneSpec(Spec):
+    """Language-model training on the texts of some parts."""
+
+    kind: Literal["tune"] = "tune"
+    model: ModelSpec
+    start: Generative
+    seed: int
+    parts: tuple[Part, ...]
+
+
+class PromptSpec(Spec):
+    """Classification by prompting."""
+
+    kind: Literal["prompt-fit"] = "prompt-fit"
+    model: ModelSpec
+    prompt: Prompt
+    seed: int
+    shot_part: Part
+    predict: tuple[Part, ...]
+
+
+class CalibrateSpec(Spec):
+    """Which rows set the temperature."""
+
+    kind: Literal["calibrate"] = "calibrate"
+    part: Part
 
 
 class ScoreSpec(Spec):
@@ -101,7 +135,7 @@ def examples(loaded: Step) -> Step:
 def split(loaded: Step, spec: Split | TrainSplit) -> Step:
     """Which row is in which part: ``split.parquet`` (id, part)."""
     return Step(
-        "split", 1, spec, {"load": loaded}, "weakstrong.builders.data:build_split", title=f"split {spec.seed}"
+        "split", 2, spec, {"load": loaded}, "weakstrong.builders.data:build_split", title=f"split {spec.seed}"
     )
 
 
@@ -126,30 +160,91 @@ def weak_labels(loaded: Step, split: Step) -> Step:
     )
 
 
-def features(examples: Step, model: ModelSpec, spec: FeatureSpec) -> Step:
-    """Vectors of all texts at one rung: ``features.safetensors`` [N, D], ``ids.parquet``. Rungs share a pass."""
-    group = f"features {model.weights} {model.trust_remote_code} {spec.key()} {examples.key}"
+def perturb(examples: Step, spec: Perturb) -> Step:
+    """Another view of every text: ``examples.parquet`` with the same ids."""
+    return Step(
+        "perturb",
+        1,
+        spec,
+        {"examples": examples},
+        "weakstrong.builders.views:build_perturb",
+        title="second view",
+    )
+
+
+def calibrate(labels: Step, truth: Step, split: Step) -> Step:
+    """Labels at the temperature that fits ``truth`` best: ``probabilities.parquet``. The supervisor's side."""
+    inputs = {"labels": labels, "truth": truth, "split": split}
+    return Step(
+        "calibrate",
+        1,
+        CalibrateSpec(part=Part.WEAK_VALIDATION),
+        inputs,
+        "weakstrong.builders.views:build_calibrate",
+        title=f"calibrated {labels.title}",
+    )
+
+
+def tune(examples: Step, split: Step, spec: TuneSpec) -> Step:
+    """Generative finetuning: ``model/``, a causal language model."""
+    inputs = {"examples": examples, "split": split}
+    title = f"generative finetuning of {spec.model.name}, seed {spec.seed}"
+    return Step("tune", 1, spec, inputs, "weakstrong.builders.starts:build_tune", title=title)
+
+
+def prompt(examples: Step, split: Step, labels: Step | None, spec: PromptSpec) -> Step:
+    """Class probabilities after a prompt: ``probabilities.parquet``."""
+    inputs = {"examples": examples, "split": split} | ({} if labels is None else {"labels": labels})
+    title = f"prompting {spec.model.name}, {spec.prompt.shots} examples, seed {spec.seed}"
+    return Step("prompt", 1, spec, inputs, "weakstrong.builders.starts:build_prompt", title=title)
+
+
+def features(
+    examples: Step,
+    model: ModelSpec,
+    spec: FeatureSpec,
+    start: Step | None = None,
+    parts: tuple[Part, ...] | None = None,
+) -> Step:
+    """Vectors of texts at one rung: ``features.safetensors`` [N, D], ``ids.parquet``. Rungs share a pass.
+
+    ``start`` is a `tune` step whose weights take the place of the pretrained ones. They serve one seed only, so that
+    just the texts of some ``parts`` of its split are worth a pass; otherwise all texts are.
+    """
+    tuned = "" if start is None else start.key
+    group = f"features {model.weights} {model.trust_remote_code} {spec.key()} {examples.key} {tuned}"
     return Step(
         "features",
         1,
-        FeaturesOf(model=model, features=spec),
-        {"examples": examples},
+        FeaturesOf(model=model, features=spec, parts=parts),
+        {"examples": examples} | ({} if start is None else {"start": start, "split": start.inputs["split"]}),
         "weakstrong.builders.fits:build_features",
         group,
         f"features of {model.name}",
     )
 
 
-def probe(features: Step, split: Step, labels: Step, spec: ProbeFit, title: str = "probe") -> Step:
-    """A head: ``head.safetensors``, ``probabilities.parquet`` for the parts asked. Heads train together."""
+def probe(
+    features: Step, split: Step, labels: Step, spec: ProbeFit, title: str = "probe", **more: Step
+) -> Step:
+    """A head: ``head.safetensors``, ``probabilities.parquet`` for the parts asked. Heads train together.
+
+    ``more`` are inputs of some methods: ``view`` (features of another view), ``oracle_labels``.
+    """
     group = f"probe {spec.training.canonical_json} {spec.method.canonical_json}"
-    inputs = {"features": features, "split": split, "labels": labels}
+    inputs = {"features": features, "split": split, "labels": labels} | more
     return Step("probe", 1, spec, inputs, "weakstrong.builders.fits:build_probe", group, title)
 
 
-def finetune(examples: Step, split: Step, labels: Step, spec: FinetuneFit, title: str = "finetune") -> Step:
-    """A finetuned model: ``probabilities.parquet``, and ``model/`` if the spec keeps weights."""
-    inputs = {"examples": examples, "split": split, "labels": labels}
+def finetune(
+    examples: Step, split: Step, labels: Step, spec: FinetuneFit, title: str = "finetune", **more: Step
+) -> Step:
+    """A finetuned model: ``probabilities.parquet``, and ``model/`` if the spec keeps weights.
+
+    ``more`` are inputs of some methods: ``view`` (examples of another view), ``start`` (tuned weights), ``head`` (a
+    probe), ``oracle_labels``.
+    """
+    inputs = {"examples": examples, "split": split, "labels": labels} | more
     return Step("finetune", 1, spec, inputs, "weakstrong.builders.fits:build_finetune", title=title)
 
 

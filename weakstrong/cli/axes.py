@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import yaml
 
 from weakstrong.errors import ConfigError
-from weakstrong.experiment import Experiment, listed
+from weakstrong.experiment import Experiment, experiments_in, listed
 from weakstrong.methods.base import METHODS
 from weakstrong.registry import unknown
 
@@ -24,22 +25,25 @@ def quickstart() -> dict[str, Any]:
     return values
 
 
-def build_experiment(path: Path | None, flags: dict[str, Any], columns: dict[str, Any]) -> Experiment:
-    """The file's experiment, or the quickstart, with axes replaced by flags.
+def build_experiments(path: Path | None, flags: dict[str, Any], columns: dict[str, Any]) -> list[Experiment]:
+    """The file's experiments, or the quickstart, with axes replaced by flags.
 
     Raises:
         ConfigError: for names or values that do not fit, before anything runs.
     """
     if path is not None:
-        values = Experiment.from_file(path).to_dict()
-    else:
-        values = quickstart()
-        if "task" in flags:
-            # The quickstart's numbers of rows are those of its own task.
-            values = {
-                k: v for k, v in values.items() if k not in ("train_rows", "validation_rows", "test_rows")
-            }
-            values["name"] = ", ".join(str(v) for v in _flat(flags["task"]))
+        return [_changed(e.to_dict(), flags, columns, str(path)) for e in experiments_in(path)]
+    values = quickstart()
+    if "task" in flags:
+        # The quickstart's numbers of rows are those of its own task.
+        values = {k: v for k, v in values.items() if k not in ("train_rows", "validation_rows", "test_rows")}
+        values["name"] = ", ".join(str(v) for v in _flat(flags["task"]))
+    return [_changed(values, flags, columns, "the experiment")]
+
+
+def _changed(
+    values: dict[str, Any], flags: dict[str, Any], columns: dict[str, Any], where: str
+) -> Experiment:
     for flag, plural in PLURAL.items():
         if flag in flags:
             values.pop(flag, None)
@@ -56,7 +60,7 @@ def build_experiment(path: Path | None, flags: dict[str, Any], columns: dict[str
         }
         values.pop("regime", None)
     rows = {n: flags[n] for n in ("train_rows", "validation_rows", "test_rows") if n in flags}
-    return Experiment.parse(values | rows, str(path or "the experiment"))
+    return Experiment.parse(values | rows, where)
 
 
 def _flat(values: list[str]) -> list[str]:
@@ -73,13 +77,13 @@ def _method_list(values: list[str]) -> list[str]:
     out: list[str] = []
     for value in values:
         for i, part in enumerate(filter(None, (p.strip() for p in value.split(",")))):
-            name = part.partition(":")[0]
+            name = re.split(r"[:+]", part, maxsplit=1)[0]
             if i and "=" in name and out:
                 out[-1] += f",{part}"
-            elif name in METHODS.names():
+            elif name in METHODS.names() or name.endswith(".py"):
                 out.append(part)
             else:
-                raise unknown("method", name, METHODS.names())
+                raise unknown("method", name, METHODS.names(), METHODS.hint)
     return out
 
 

@@ -93,7 +93,7 @@ class Screen:
 
 
 def run_and_show(
-    experiment: Experiment, store: str | None, page: Path | None, device: str, as_json: bool
+    experiments: Sequence[Experiment], store: str | None, page: Path | None, device: str, as_json: bool
 ) -> int:
     """Run, print the table, write the page; returns the exit code (1 if a step failed)."""
     opened = Store(store or default_store())
@@ -101,7 +101,7 @@ def run_and_show(
     try:
         with Screen(is_live()) as screen:
             results, report = run_with_report(
-                experiment, store=opened, runtime=Runtime(device=device), listener=screen
+                experiments, store=opened, runtime=Runtime(device=device), listener=screen
             )
     except KeyboardInterrupt:
         print(
@@ -136,13 +136,8 @@ def run_and_show(
 
 
 def explain(results: Results) -> list[str]:
-    """Words below the table: why a PGR is undefined, and what weakens the numbers."""
-    lines = [
-        f"undefined: {r['supervisor']} → {r['student']}, {r['method']}: {r['pgr_reason']}"
-        for r in results.aggregate
-        if not r["pgr_defined"]
-    ]
-    return lines + results.warnings()
+    """Words below the table: what weakens the numbers."""
+    return results.warnings()
 
 
 def write_page(results: Results, page: Path | None, store: Store) -> Path:

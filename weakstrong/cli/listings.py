@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weakstrong.api import default_store
 from weakstrong.errors import StoreError
-from weakstrong.experiment import Experiment, Graph, closure
+from weakstrong.experiment import Experiment, experiments_in
+from weakstrong.graph import Graph, closure
 from weakstrong.store import Store
 
 if TYPE_CHECKING:
@@ -62,12 +64,13 @@ def open_store(store: str | None) -> Store:
 def _results(experiment: Path | None, store: str | None) -> Results:
     from weakstrong.results import collect
 
-    return collect(open_store(store), None if experiment is None else [Experiment.from_file(experiment)])
+    return collect(open_store(store), None if experiment is None else experiments_in(experiment))
 
 
-def show_plan(experiment: Experiment, store: str | None, as_json: bool) -> None:
-    """Cells and steps of an experiment, and how many are stored."""
-    graph, cells = Graph(), experiment.cells()
+def show_plan(experiments: Sequence[Experiment], store: str | None, as_json: bool) -> None:
+    """Cells and steps of experiments, and how many are stored."""
+    graph, cells = Graph(), [cell for experiment in experiments for cell in experiment.cells()]
+    name = ", ".join(experiment.name for experiment in experiments)
     steps = closure([s for cell in cells for s in graph.cell(cell).scores()])
     url = store or default_store()
     exists = "://" in url or Path(url).expanduser().is_dir()
@@ -84,7 +87,7 @@ def show_plan(experiment: Experiment, store: str | None, as_json: bool) -> None:
         listed = [cell.identity() | {"key": cell.key()} for cell in cells]
         print_json(
             {
-                "name": experiment.name,
+                "name": name,
                 "n_cells": len(cells),
                 "store": url,
                 "steps": list(rows.values()),
@@ -92,7 +95,7 @@ def show_plan(experiment: Experiment, store: str | None, as_json: bool) -> None:
             }
         )
         return
-    print(f"{experiment.name}: {len(cells):,} cells, store {url}{'' if exists else ' (not there yet)'}")
+    print(f"{name}: {len(cells):,} cells, store {url}{'' if exists else ' (not there yet)'}")
     print_table(
         [r | {"to_do": r["total"] - r["stored"]} for r in rows.values()],
         ["step", "total", "stored", "to_do"],
@@ -213,16 +216,30 @@ def show_methods(as_json: bool) -> None:
     for name in METHODS.names():
         method = METHODS.get(name)
         parameters = {
-            field: {"default": info.default, "about": info.description}
-            for field, info in method.model_fields.items()
-            if field != "kind"
+            field: {
+                "default": method.model_fields[field].default,
+                "about": method.model_fields[field].description or field.replace("_", " "),
+            }
+            for field in method.parameters()
         }
         doc = (method.__doc__ or "").strip().splitlines()[0]
-        rows.append({"name": name, "source": method.source, "parameters": parameters, "about": doc})
+        rows.append(
+            {
+                "name": name,
+                "sets": sorted(method.sets),
+                "source": method.source,
+                "parameters": parameters,
+                "about": doc,
+            }
+        )
     if as_json:
         print_json(rows)
         return
     for row in rows:
-        print(f"{row['name']}  ({row['source']})\n  {row['about']}")
+        print(f"{row['name']}  [{', '.join(row['sets'])}]  ({row['source']})\n  {row['about']}")
         for field, info in row["parameters"].items():
             print(f"    {field} = {info['default']}: {info['about']}")
+    print(
+        "\nParameters: confidence:a_max=0.5. Together: generative+bootstrapping+confidence; parts that set the same"
+        "\nthing (in brackets) do not go together, but labels and weights do. Your own: --method path/to/file.py"
+    )

@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
 from weakstrong.errors import StoreError, WeakStrongError
-from weakstrong.experiment import closure
+from weakstrong.graph import closure
 from weakstrong.store import Job, Step, Store, explain_os_error, store_failure
 from weakstrong.training.spec import Runtime
 

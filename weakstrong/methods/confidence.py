@@ -23,6 +23,7 @@ class Confidence(Method):
     """
 
     source: ClassVar[str] = "Burns et al. 2023, §4.3.2 and A.4"
+    rowwise: ClassVar[bool] = False
     kind: Literal["confidence"] = "confidence"
     a_max: float = Field(0.75, ge=0, le=1, description="final weight of the student's own predictions")
     warmup: float = Field(0.2, ge=0, le=1, description="share of training over which the weight rises from 0")

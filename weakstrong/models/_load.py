@@ -14,7 +14,13 @@ import torch
 import transformers
 from safetensors import safe_open
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+)
 
 from weakstrong.errors import ModelError
 from weakstrong.models.base import ModelSpec, model_folder
@@ -85,13 +91,13 @@ def is_decoder(config: Any) -> bool:
     return "CausalLM" in architecture or "LMHead" in architecture
 
 
-def load_backbone(spec: ModelSpec, dtype: torch.dtype) -> tuple[nn.Module, Any]:
-    """The pretrained model without a head, in evaluation mode, and its tokenizer.
+def load_backbone(spec: ModelSpec, dtype: torch.dtype, folder: Path | None = None) -> tuple[nn.Module, Any]:
+    """The pretrained model without a head, in evaluation mode, and its tokenizer; from ``folder`` if it was tuned.
 
     Raises:
         ModelError: if weights that the model needs are missing from the checkpoint.
     """
-    folder = model_folder(spec)
+    folder = folder or model_folder(spec)
     with quiet_transformers():
         config = truncated_config(spec, folder)
         model, info = AutoModel.from_pretrained(
@@ -103,6 +109,31 @@ def load_backbone(spec: ModelSpec, dtype: torch.dtype) -> tuple[nn.Module, Any]:
             trust_remote_code=spec.trust_remote_code,
         )
     _refuse_missing(spec, [k for k in info["missing_keys"] if "pooler" not in k])
+    return model.eval(), load_tokenizer(spec, folder)
+
+
+def load_language_model(spec: ModelSpec, dtype: torch.dtype = torch.float32) -> tuple[nn.Module, Any]:
+    """A causal language model at the spec's depth, in evaluation mode, and its tokenizer.
+
+    Raises:
+        ModelError: for an encoder.
+    """
+    folder = model_folder(spec)
+    with quiet_transformers():
+        config = truncated_config(spec, folder)
+        if not is_decoder(config):
+            raise ModelError(
+                f"{spec.name} is an encoder and predicts no next token; use a decoder such as smollm2-135m"
+            )
+        model, info = AutoModelForCausalLM.from_pretrained(
+            folder,
+            config=config,
+            dtype=dtype,
+            output_loading_info=True,
+            use_safetensors=True,
+            trust_remote_code=spec.trust_remote_code,
+        )
+    _refuse_missing(spec, list(info["missing_keys"]))
     return model.eval(), load_tokenizer(spec, folder)
 
 
@@ -125,6 +156,7 @@ def load_classifier(
     head: Literal["auto", "unembedding", "zeros"],
     dropout: float,
     seed: int,
+    folder: Path | None = None,
 ) -> tuple[nn.Module, Any]:
     """A sequence classifier in float32 and its tokenizer.
 
@@ -135,7 +167,7 @@ def load_classifier(
     Raises:
         ModelError: if ``head="unembedding"`` is asked of a model that has none, or weights are missing.
     """
-    folder = model_folder(spec)
+    folder = folder or model_folder(spec)
     labels = {"id2label": dict(enumerate(classes)), "label2id": {c: i for i, c in enumerate(classes)}}
     with quiet_transformers(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -21,7 +21,7 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 from matplotlib.transforms import ScaledTranslation, Transform
 
 from weakstrong.registry import unknown
-from weakstrong.report.table import Row, format_pgr, has_pgr, several
+from weakstrong.report.table import Row, format_pgr, has_pgr, method_name, several
 
 Models = Mapping[str, Mapping[str, Any]]
 Looks = Mapping[str, tuple[str, str]]  # name -> hue, marker
@@ -61,7 +61,8 @@ STYLE: Any = {  # Any: matplotlib's own type is a literal of all its keys
 
 def arm(row: Row, with_regime: bool) -> str:
     """The name of what is compared: the method, with its regime where there are several regimes."""
-    return f"{row['method']} ({row['regime']})" if with_regime else str(row["method"])
+    name = method_name(row)
+    return f"{name} ({row['regime']})" if with_regime else name
 
 
 def fig3(aggregate: Sequence[Row], models: Models, task: str) -> Figure:
@@ -130,14 +131,16 @@ def pgr_bars(aggregate: Sequence[Row], task: str) -> Figure:
     """PGR of one task: a point with its interval and its number for each (supervisor, student, method).
 
     Pairs and methods stand in listed order, top to bottom; hue and shape show the method; dashed at 0 and 1.
-    An undefined PGR is a hollow marker at the left edge.
+    An undefined PGR is a hollow marker at the left edge; an oracle, which ground truth has helped, is hollow on a
+    dotted line, below the methods.
 
     Raises:
         UnknownNameError: no row has this task.
     """
     rows = _rows_of(aggregate, task)
     with_regime = several(rows, "regime")
-    arms = _unique(arm(row, with_regime) for row in rows)
+    apart = sorted(rows, key=lambda row: bool(row.get("uses_ground_truth")))
+    arms = _unique(arm(row, with_regime) for row in apart)
     pairs = _unique((row["supervisor"], row["student"]) for row in rows)
     look = {name: _look(i, len(arms)) for i, name in enumerate(arms)}
     step = len(arms) + 0.7  # a gap between pairs
@@ -150,10 +153,19 @@ def pgr_bars(aggregate: Sequence[Row], task: str) -> Figure:
             hue, shape = look[name]
             y = pairs.index((row["supervisor"], row["student"])) * step + arms.index(name)
             if has_pgr(row):
+                oracle = bool(row.get("uses_ground_truth"))
                 if row["pgr_low"] is not None and row["pgr_high"] is not None:
-                    ax.hlines(y, row["pgr_low"], row["pgr_high"], color=hue, linewidth=1.8)
+                    dashes = "dotted" if oracle else "solid"
+                    ax.hlines(y, row["pgr_low"], row["pgr_high"], color=hue, linewidth=1.8, linestyle=dashes)
                 ax.plot(
-                    [row["pgr"]], [y], color=hue, marker=shape, markersize=7, linestyle="none", label=name
+                    [row["pgr"]],
+                    [y],
+                    color=hue,
+                    marker=shape,
+                    markersize=7,
+                    linestyle="none",
+                    label=name,
+                    markerfacecolor="white" if oracle else hue,
                 )
             else:
                 _hollow(ax, 0.015, y, hue, shape, ax.get_yaxis_transform())

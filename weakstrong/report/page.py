@@ -28,6 +28,7 @@ from weakstrong.report.table import (
     format_number,
     format_p,
     has_pgr,
+    method_name,
     several,
 )
 
@@ -174,6 +175,8 @@ def headline(rows: Sequence[Row], with_task: bool = True, with_regime: bool = Fa
     undefined: dict[str, list[str]] = {}  # reason -> methods
     for row in rows:
         pgr = row["pgr"]
+        if row.get("uses_ground_truth"):
+            continue  # an oracle is no method
         if not has_pgr(row):
             undefined.setdefault(str(row["pgr_reason"]), []).append(str(row["method"]))
             continue
@@ -287,7 +290,7 @@ def _words(row: Row, names: Sequence[str]) -> list[Shown]:
     return [
         Shown(f"{row[n]:,}", order=row[n], numeric=True)
         if n in _SIZES
-        else Shown(str(row[n]), order=str(row[n]))
+        else Shown(method_name(row) if n == "method" else str(row[n]), order=str(row[n]))
         for n in names
     ]
 

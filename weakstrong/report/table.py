@@ -80,6 +80,15 @@ def format_p(p: float | None) -> str:
     return "<0.001" if p < 0.001 else ">0.999" if p > 0.999 else f"{p:.3f}"
 
 
+def method_name(row: Row) -> str:
+    """The method, marked where ground truth beyond the supervisor's own helped it (an oracle).
+
+    >>> method_name({"method": "early-stop:on=oracle", "uses_ground_truth": True})
+    'early-stop:on=oracle [ground truth]'
+    """
+    return f"{row['method']} [ground truth]" if row.get("uses_ground_truth") else str(row["method"])
+
+
 def several(rows: Sequence[Row], column: str) -> bool:
     """Whether ``column`` takes more than one value, so that it has to be shown."""
     return len({row[column] for row in rows}) > 1
@@ -108,7 +117,9 @@ def result_table(aggregate: Sequence[Row]) -> Table:
     ):
         table.add_column(name, justify="right", no_wrap=True)
     heading = None
-    for row in aggregate:
+    # An oracle stands below the methods of its pair, out of the comparison.
+    place = {pair: i for i, pair in enumerate(dict.fromkeys(_pair(row) for row in aggregate))}
+    for row in sorted(aggregate, key=lambda r: (place[_pair(r)], bool(r.get("uses_ground_truth")))):
         parts = [str(row[n]) for n in ("task", "regime") if n not in shared]
         pair = ", ".join([f"{row['supervisor']} → {row['student']}", *parts])
         # Text, not str: a name such as "[bold]" is a name, not markup
@@ -116,12 +127,20 @@ def result_table(aggregate: Sequence[Row]) -> Table:
             heading = pair
             table.add_row(Text(pair, style="bold"))
         scores = "  ".join(format_number(row[f"{r}_score"], 3) for r in ("supervisor", "student", "ceiling"))
-        cells = [f"  {row['method']}", scores, format_pgr(row), format_p(row["p_vs_naive_holm"])]
+        cells = [f"  {method_name(row)}", scores, format_pgr(row), format_p(row["p_vs_naive_holm"])]
         table.add_row(*(Text(cell) for cell in [*cells, *([] if one_count else [str(row["n_seeds"])])]))
     undefined = [row for row in aggregate if not has_pgr(row)]
-    reasons = dict.fromkeys(str(row["pgr_reason"]) for row in undefined if row["pgr_reason"])
+    reasons = dict.fromkeys(
+        f"{row['supervisor']} → {row['student']}: {row['pgr_reason']}"
+        for row in undefined
+        if row["pgr_reason"]
+    )
     if reasons:
         table.caption = Text("PGR undefined: " + "; ".join(reasons))
     elif not aggregate:
         table.caption = Text("No finished cells yet.")
     return table
+
+
+def _pair(row: Row) -> tuple[str, ...]:
+    return tuple(str(row[n]) for n in ("task", "supervisor", "student", "regime"))

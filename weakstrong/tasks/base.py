@@ -34,6 +34,8 @@ class Task(Spec):
     source: ClassVar[str] = ""
     size: ClassVar[int | None] = None
     class_names: ClassVar[tuple[str, ...]] = ()
+    instruction: ClassVar[str] = "Say which class the text belongs to."
+    """What a prompt asks of a model (paper §5.2.1); the classes are listed after it."""
 
     @property
     def name(self) -> str:

@@ -37,6 +37,7 @@ class FileTask(Task):
     )
     group: str | None = Field(None, description="column whose equal values never straddle a split")
     id: str | None = Field(None, description="column of unique row names")
+    paraphrase: str | None = Field(None, description="column of another wording of the text")
     weak_label: tuple[str, ...] = Field(
         (), description="one column of class names, or one of probabilities per class"
     )
@@ -78,7 +79,7 @@ class FileTask(Task):
         from weakstrong.data import make_rows
 
         frame = read_frame(Path(self.path))
-        wanted = [self.text, self.label, self.group, self.id]
+        wanted = [self.text, self.label, self.group, self.id, self.paraphrase]
         weak_here = () if self.weak_labels_path else self.weak_label
         _require(frame, [c for c in (*wanted, *weak_here) if c], self.path)
         if self.weak_labels_path:
@@ -98,6 +99,16 @@ class FileTask(Task):
             raise DataError(f"{self.path}: row {first + 1} has no value in label column {self.label!r}")
         weak_NC = self._weak(frame, classes) if self.weak_label else None
         table = make_rows(texts, labels, ids=ids, groups=groups, weak_NC=weak_NC)
+        if self.paraphrase is not None:
+            import pyarrow as pa
+
+            other = frame[self.paraphrase].to_list()
+            empty = [i for i, v in enumerate(other) if v is None or not str(v).strip()]
+            if empty:
+                raise DataError(
+                    f"{self.path}: row {empty[0] + 1} has no paraphrase in column {self.paraphrase!r}"
+                )
+            table = table.append_column("paraphrase", pa.array([str(v) for v in other], pa.string()))
         notes: tuple[str, ...] = ()
         if len(table) > self.limit:
             order = sorted(range(len(table)), key=[digest(i) for i in table["id"].to_pylist()].__getitem__)

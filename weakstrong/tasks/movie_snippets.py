@@ -28,6 +28,7 @@ class MovieSnippets(Task):
     source: ClassVar[str] = ARCHIVE + FILE
     size: ClassVar[int | None] = 10_043
     class_names: ClassVar[tuple[str, ...]] = ("negative", "positive")
+    instruction: ClassVar[str] = "Say whether the opinion of the film review is negative or positive."
 
     kind: Literal["movie-snippets"] = "movie-snippets"
     min_mean: float = Field(

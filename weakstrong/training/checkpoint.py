@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,14 @@ class Checkpoint:
         """Whether it is time to save."""
         return self.folder is not None and time.monotonic() - self._last >= self.seconds
 
-    def save(self, model: nn.Module, optimizer: torch.optim.Optimizer, meta: dict[str, Any]) -> None:
-        """Write trained weights, both moments of Adam and ``meta``."""
+    def save(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        meta: dict[str, Any],
+        average: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        """Write trained weights, both moments of Adam, the average of the weights if there is one, and ``meta``."""
         if self.folder is None:
             return
         tensors = {}
@@ -38,10 +45,16 @@ class Checkpoint:
             tensors[f"weight.{name}"] = weight
             state = optimizer.state.get(weight, {})
             tensors |= {f"{k}.{name}": v for k, v in state.items() if isinstance(v, Tensor)}
+        tensors |= {f"average.{name}": weight for name, weight in (average or {}).items()}
         self._write(self.folder / "state.safetensors", tensors, {"meta": json.dumps(meta)})
         self._last = time.monotonic()
 
-    def load(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any] | None:
+    def load(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        average: Mapping[str, Tensor] | None = None,
+    ) -> dict[str, Any] | None:
         """Put a saved state back; returns its ``meta``, or None if there is none."""
         path = None if self.folder is None else self.folder / "state.safetensors"
         if path is None or not path.exists():
@@ -59,6 +72,8 @@ class Checkpoint:
                     optimizer.state[weight] = {
                         k: v.to(v.device if k == "step" else weight.device) for k, v in state.items()
                     }
+            for name, weight in (average or {}).items():
+                weight.copy_(tensors[f"average.{name}"])
         from safetensors import safe_open
 
         with safe_open(path, "pt") as file:

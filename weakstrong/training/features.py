@@ -6,6 +6,7 @@ Legend: B rows of a batch, N rows, T tokens, D width.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,12 @@ def pool(hidden_BTD: Tensor, mask_BT: Tensor, last: bool) -> Tensor:
 
 
 def extract(
-    model: ModelSpec, rungs: Sequence[int | None], texts: Sequence[str], spec: FeatureSpec, runtime: Runtime
+    model: ModelSpec,
+    rungs: Sequence[int | None],
+    texts: Sequence[str],
+    spec: FeatureSpec,
+    runtime: Runtime,
+    folder: Path | None = None,
 ) -> list[npt.NDArray[np.float32]]:
     """Features of ``texts`` at each rung, from one pass through the deepest.
 
@@ -57,6 +63,7 @@ def extract(
     Args:
         model: the checkpoint; its own ``layers`` is ignored.
         rungs: depths in layers; None is the whole model.
+        folder: weights in place of the pretrained ones (generative finetuning).
 
     Returns:
         one float32 [N, D] array per rung, rows in the order of ``texts``.
@@ -66,7 +73,7 @@ def extract(
     """
     deepest = None if None in rungs else max(r for r in rungs if r is not None)
     dtype = getattr(torch, spec.dtype)
-    backbone, tokenizer = load_backbone(model.model_copy(update={"layers": deepest}), dtype)
+    backbone, tokenizer = load_backbone(model.model_copy(update={"layers": deepest}), dtype, folder)
     config = backbone.config
     depth: int = config.num_hidden_layers
     wanted = [depth if r is None else r for r in rungs]

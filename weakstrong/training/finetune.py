@@ -13,8 +13,9 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from weakstrong.errors import ModelError
 from weakstrong.methods.base import Method
-from weakstrong.models._load import load_classifier
+from weakstrong.models._load import classification_layer, load_classifier
 from weakstrong.models.base import ModelSpec
 from weakstrong.training.checkpoint import Checkpoint
 from weakstrong.training.features import tokenize
@@ -43,16 +44,32 @@ def finetune(
     seed: int,
     runtime: Runtime,
     scratch: Path | None = None,
+    *,
+    view: Sequence[str] | None = None,
+    folder: Path | None = None,
+    head_DC: FloatArray | None = None,
 ) -> tuple[nn.Module, Any, History]:
     """Train a classifier of ``classes`` on texts with class probabilities float32 [N, C].
 
     Args:
         scratch: folder for checkpoints; a state found there is continued.
+        view: another view of every training text, for methods that have one.
+        folder: weights to start from in place of the pretrained ones (generative finetuning).
+        head_DC: weights of the classification layer to start from (a probe's, float32 [D, C]).
 
     Returns:
         the model in float32 and evaluation mode (adapters merged), its tokenizer, and the history.
     """
-    network, tokenizer = load_classifier(model, classes, spec.head, spec.dropout, seed)
+    network, tokenizer = load_classifier(model, classes, spec.head, spec.dropout, seed, folder)
+    if head_DC is not None:
+        layer = classification_layer(network)
+        if layer.weight.shape != head_DC.T.shape:
+            raise ModelError(
+                f"{model.name}: a probe's head has shape {head_DC.T.shape}, its classification layer "
+                f"{tuple(layer.weight.shape)}; lp-ft needs a decoder"
+            )
+        with torch.no_grad():
+            layer.weight.copy_(torch.from_numpy(np.ascontiguousarray(head_DC.T)))
     network.to(runtime.device)
     if runtime.device == "cpu" and hasattr(network, "set_attn_implementation"):
         # On short rows the fused kernel's backward pass costs more than plain products (benchmarks/speed.py).
@@ -78,6 +95,8 @@ def finetune(
     rows = [
         Rows(tokenize(tokenizer, t, spec.max_tokens), torch.from_numpy(p)) for t, p in (train, validation)
     ]
+    if view is not None:
+        rows[0].view_ids = tokenize(tokenizer, view, spec.max_tokens)
     pad_id = tokenizer.pad_token_id
     history = fit(
         network,

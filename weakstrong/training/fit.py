@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from weakstrong.errors import TrainingError
 from weakstrong.methods.base import Method
+from weakstrong.training.average import Average
 from weakstrong.training.batching import batches_by_length, epoch_batches, steps_per_epoch
 from weakstrong.training.checkpoint import Checkpoint, trained
 from weakstrong.training.features import pad
@@ -26,10 +27,14 @@ from weakstrong.training.spec import Finetune, Runtime
 
 @dataclass
 class Rows:
-    """Tokenised rows with class probabilities float32 [N, C] to learn from or to be compared with."""
+    """Tokenised rows with class probabilities float32 [N, C] to learn from or to be compared with.
+
+    ``view_ids`` are the tokens of another view of every row, for methods that have one.
+    """
 
     ids: list[list[int]]
     probs_NC: Tensor
+    view_ids: list[list[int]] | None = None
 
 
 @dataclass
@@ -85,7 +90,7 @@ def fit(
     )
     model, optimizer = accelerator.prepare(model, optimizer)
     raw_model, raw_optimizer = accelerator.unwrap_model(model), optimizer.optimizer
-    train = Rows(train.ids, train.probs_NC.to(runtime.device))
+    train = Rows(train.ids, train.probs_NC.to(runtime.device), train.view_ids)
     lengths = [len(row) for row in train.ids]
     prior_C = train.probs_NC.mean(0)
     per_epoch = steps_per_epoch(len(train.ids), spec.batch_rows)
@@ -96,7 +101,8 @@ def fit(
         for k in range(spec.evaluations)
     }
     history, step, losses, best = History(), 0, [], -1.0
-    saved = checkpoint.load(raw_model, raw_optimizer)
+    average = Average(raw_model, spec.ema)
+    saved = checkpoint.load(raw_model, raw_optimizer, average.weights)
     if saved is not None:
         history, losses, best = History(**saved["history"]), saved["losses"], saved["best"]
         step = history.resumed_at = saved["step"]
@@ -118,23 +124,27 @@ def fit(
             optimizer.step()
             optimizer.zero_grad()
             step += 1
+            average.update(raw_model, step)
             losses.append(loss)
             history.tokens += sum(lengths[i] for i in rows)
             history.seconds += time.perf_counter() - started
             if step in evaluate_at:
-                score = agreement(model, pad_id, validation, runtime)
-                history.evaluations.append((step, float(np.mean(losses)), score))
-                losses = []
-                if score > best or not method.early_stop:
-                    best, history.best_step = score, step
-                    if step < steps:
-                        checkpoint.save_best(raw_model)
+                with average.in_place(raw_model):
+                    score = agreement(model, pad_id, validation, runtime)
+                    history.evaluations.append((step, float(np.mean(losses)), score))
+                    losses = []
+                    if score > best or method.stop == "last":
+                        best, history.best_step = score, step
+                        if step < steps:
+                            checkpoint.save_best(raw_model)
             if checkpoint.due():
                 meta = {"history": vars(history), "losses": losses, "best": best, "step": step}
-                checkpoint.save(raw_model, raw_optimizer, meta)
+                checkpoint.save(raw_model, raw_optimizer, meta, average.weights)
             runtime.report(step, steps, f"step {step}/{steps}, loss {loss:.3f}")
     if history.best_step != steps:
         checkpoint.load_best(raw_model)
+    else:
+        average.keep(raw_model)
     model.eval()
     accelerator.unwrap_model(model, keep_fp32_wrapper=False)
     return history
@@ -168,12 +178,18 @@ def _gradient(
     parts = batches_by_length(lengths, runtime.micro_batch_tokens)
     weak_BC = train.probs_NC[torch.from_numpy(rows).to(train.probs_NC.device)]
 
-    def forward(part: np.ndarray[Any, np.dtype[np.int64]]) -> Tensor:
-        torch.manual_seed(hash((*noise, int(part[0]))) % 2**31)
-        return class_logits(model, [train.ids[rows[i]] for i in part], pad_id, weak_BC.device)
+    views = [train.ids] if train.view_ids is None else [train.ids, train.view_ids]
 
-    def loss_of(logits_BC: Tensor, picked: Tensor) -> Tensor:
-        return method.objective(logits_BC, picked, progress=progress, prior_C=prior_C).sum() / len(rows)
+    def forward(part: np.ndarray[Any, np.dtype[np.int64]]) -> list[Tensor]:
+        """Logits [B, C] of each view; dropout is the same whenever the same rows go through."""
+        torch.manual_seed(hash((*noise, int(part[0]))) % 2**31)
+        return [class_logits(model, [ids[rows[i]] for i in part], pad_id, weak_BC.device) for ids in views]
+
+    def loss_of(logits: list[Tensor], picked_BC: Tensor) -> Tensor:
+        loss_B = method.objective(logits[0], picked_BC, progress=progress, prior_C=prior_C)
+        if len(logits) > 1:
+            loss_B = loss_B + method.disagreement(logits[0], logits[1])
+        return loss_B.sum() / len(rows)
 
     if method.rowwise or len(parts) == 1:
         total = 0.0
@@ -182,15 +198,18 @@ def _gradient(
             accelerator.backward(loss)
             total += loss.item()
         return total
-    logits_BC = torch.empty_like(weak_BC)
+    whole = [torch.empty_like(weak_BC) for _ in views]
     with torch.no_grad():
         for part in parts:
-            logits_BC[part] = forward(part)
-    logits_BC.requires_grad_()
-    loss = loss_of(logits_BC, weak_BC)
-    (slope_BC,) = torch.autograd.grad(loss, logits_BC)
+            for logits_BC, part_BC in zip(whole, forward(part), strict=True):
+                logits_BC[part] = part_BC
+    for logits_BC in whole:
+        logits_BC.requires_grad_()
+    loss = loss_of(whole, weak_BC)
+    slopes = torch.autograd.grad(loss, whole)
     for part in parts:
-        accelerator.backward((forward(part) * slope_BC[part]).sum())
+        pairs = zip(forward(part), slopes, strict=True)
+        accelerator.backward(torch.stack([(got * slope_BC[part]).sum() for got, slope_BC in pairs]).sum())
     return float(loss.item())
 
 

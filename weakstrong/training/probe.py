@@ -15,6 +15,7 @@ from torch import Tensor
 
 from weakstrong.errors import TrainingError
 from weakstrong.methods.base import Method
+from weakstrong.training.average import ema_decay
 from weakstrong.training.spec import Probe, Runtime
 
 FloatArray = npt.NDArray[np.float32]
@@ -28,7 +29,8 @@ class HeadTask:
         features_MD: float32 feature matrix; heads may share one.
         train_N, validation_V: row numbers into it.
         targets_NC, validation_VC: class probabilities to learn, and to stop by.
-        seed: of the order of rows.
+        seed: of the order of rows, and of dropout.
+        view_MD: float32 features of another view of the same rows, for methods that have one.
         weight_DC: the result, to be applied to raw features.
         history: agreement with the validation labels after every epoch, in [0, 1].
         error: set if this head's loss left the numbers.
@@ -41,6 +43,7 @@ class HeadTask:
     validation_VC: FloatArray
     seed: int
     name: str = ""
+    view_MD: FloatArray | None = None
     weight_DC: FloatArray | None = None
     best_epoch: int = 0
     history: list[float] = field(default_factory=list)
@@ -76,13 +79,17 @@ def _train_chunk(groups: Sequence[Sequence[HeadTask]], spec: Probe, method: Meth
     """Train G groups of K heads; every step is one batched product for logits and one for slopes."""
     count, each = len(groups), len(groups[0])
     tasks = [task for group in groups for task in group]
-    train_GND, validation_GVD, scale_GD = _scaled([group[0] for group in groups], device)
+    firsts = [group[0] for group in groups]
+    train_GND, validation_GVD, scale_GD = _scaled(firsts, device)
     targets_HNC = torch.from_numpy(np.stack([t.targets_NC for t in tasks])).to(device)
     answers_HV = torch.from_numpy(np.stack([t.validation_VC for t in tasks])).argmax(-1).to(device)
     prior_HC = targets_HNC.mean(1)
     heads, rows, classes = targets_HNC.shape
     width = train_GND.shape[-1]
-    flat_D = train_GND.reshape(-1, width)
+    flats = [train_GND.reshape(-1, width)]
+    if firsts[0].view_MD is not None:
+        views = [torch.from_numpy(t.view_MD[t.train_N]) for t in firsts if t.view_MD is not None]
+        flats.append((torch.stack(views).to(device) / scale_GD.unsqueeze(1)).reshape(-1, width))
     first_G1 = torch.arange(count, device=device).unsqueeze(1) * rows
     head_H1 = torch.arange(heads, device=device).unsqueeze(1)
 
@@ -101,28 +108,40 @@ def _train_chunk(groups: Sequence[Sequence[HeadTask]], spec: Probe, method: Meth
     steps = -(-rows // spec.batch_rows) * spec.epochs
     step = 0
     generators = [np.random.default_rng([group[0].seed, 7]) for group in groups]
+    noises = [torch.Generator().manual_seed(group[0].seed) for group in groups]
+    average_GDX = weight_GDX.clone() if spec.ema else weight_GDX
     for epoch in range(spec.epochs):
         order_GN = torch.from_numpy(np.stack([g.permutation(rows) for g in generators])).to(device)
         for start in range(0, rows, spec.batch_rows):
             pick_GB = order_GN[:, start : start + spec.batch_rows]
-            batch_GBD = flat_D[first_G1 + pick_GB]
-            logits_HBC = by_head(torch.bmm(batch_GBD, weight_GDX)).contiguous().requires_grad_()
+            batches = [flat_D[first_G1 + pick_GB] for flat_D in flats]
+            if spec.dropout:
+                batches = [_drop(batch_GBD, noises, spec.dropout) for batch_GBD in batches]
+            # The first view's logits, and the second's where there is one.
+            logits = [by_head(torch.bmm(b, weight_GDX)).contiguous().requires_grad_() for b in batches]
             weak_HBC = targets_HNC[head_H1, pick_GB.repeat_interleave(each, 0)]
-            loss_HB = method.objective(
-                logits_HBC, weak_HBC, progress=step / max(1, steps - 1), prior_C=prior_HC
-            )
-            (slope_HBC,) = torch.autograd.grad(loss_HB.mean(-1).sum(), logits_HBC)
+            progress = step / max(1, steps - 1)
+            loss_HB = method.objective(logits[0], weak_HBC, progress=progress, prior_C=prior_HC)
+            if len(logits) > 1:
+                loss_HB = loss_HB + method.disagreement(logits[0], logits[1])
+            slopes = torch.autograd.grad(loss_HB.mean(-1).sum(), logits)
             failed_H |= ~loss_HB.detach().isfinite().all(-1)
             step += 1
-            slope_GDX = torch.bmm(batch_GBD.mT, by_group(slope_HBC))
+            slope_GDX = torch.bmm(batches[0].mT, by_group(slopes[0]))
+            if len(logits) > 1:
+                slope_GDX.baddbmm_(batches[1].mT, by_group(slopes[1]))
+            if spec.weight_decay:
+                weight_GDX.mul_(1 - spec.learning_rate * spec.weight_decay)
             _adam(weight_GDX, slope_GDX, first_moment, second_moment, step, spec.learning_rate)
+            if spec.ema:
+                average_GDX.lerp_(weight_GDX, 1 - ema_decay(spec.ema, step))
         with torch.no_grad():
-            guess_HV = by_head(torch.bmm(validation_GVD, weight_GDX)).argmax(-1)
+            guess_HV = by_head(torch.bmm(validation_GVD, average_GDX)).argmax(-1)
             score_H = (guess_HV == answers_HV).float().mean(-1)
-            better_H = (score_H > best_H) if method.early_stop else torch.ones_like(failed_H)
+            better_H = torch.ones_like(failed_H) if method.stop == "last" else (score_H > best_H)
             best_H = torch.where(better_H, score_H, best_H)
             better_G1X = better_H.view(count, each, 1).expand(-1, -1, classes).reshape(count, 1, -1)
-            best_GDX = torch.where(better_G1X, weight_GDX, best_GDX)
+            best_GDX = torch.where(better_G1X, average_GDX, best_GDX)
         for task, score, better in zip(tasks, score_H.tolist(), better_H.tolist(), strict=True):
             task.history.append(score)
             task.best_epoch = epoch + 1 if better else task.best_epoch
@@ -154,6 +173,12 @@ def _adam(weight: Tensor, slope: Tensor, first: Tensor, second: Tensor, step: in
     second.mul_(0.999).addcmul_(slope, slope, value=0.001)
     scale = (1 - 0.999**step) ** 0.5
     weight.addcdiv_(first, second.sqrt().add_(1e-8 * scale), value=-rate * scale / (1 - 0.9**step))
+
+
+def _drop(batch_GBD: Tensor, noises: Sequence[torch.Generator], share: float) -> Tensor:
+    """Features left out at random, the others scaled up; what falls out depends on the group's own generator."""
+    keep = [torch.rand(batch_GBD.shape[1:], generator=g) >= share for g in noises]
+    return batch_GBD * torch.stack(keep).to(batch_GBD.device) / (1 - share)
 
 
 def predict(features_MD: FloatArray, weight_DC: FloatArray) -> FloatArray:

@@ -33,13 +33,18 @@ class Probe(Spec):
     epochs: int = Field(30, ge=1)
     learning_rate: float = Field(1e-3, gt=0)
     batch_rows: int = Field(128, ge=1)
+    weight_decay: float = Field(0.0, ge=0, description="decoupled, as in AdamW")
+    dropout: float = Field(0.0, ge=0, lt=1, description="share of features left out at each step")
+    ema: float = Field(
+        0.0, ge=0, lt=1, description="decay of the average of the weights that is kept; 0: none"
+    )
     features: FeatureSpec = FeatureSpec()
 
 
 class Lora(Spec):
     """Low-rank adapters on every linear layer of the body (Hu et al. 2021, arXiv 2106.09685)."""
 
-    kind: Literal["lora"] = "lora"
+    kind: Literal["adapters"] = "adapters"
     rank: int = Field(16, ge=1)
     alpha: float = Field(32.0, gt=0)
 
@@ -56,6 +61,9 @@ class Finetune(Spec):
     weight_decay: float = Field(0.0, ge=0)
     clip_norm: float = Field(1.0, gt=0)
     dropout: float = Field(0.0, ge=0, lt=1)
+    ema: float = Field(
+        0.0, ge=0, lt=1, description="decay of the average of the weights that is kept; 0: none"
+    )
     max_tokens: int = Field(256, ge=2, description="longer texts are cut")
     precision: Literal["bf16", "fp32"] = Field(
         "bf16", description="of the products; weights are always float32"
@@ -67,6 +75,49 @@ class Finetune(Spec):
     save_weights: bool = Field(False, description="keep the model, as a Hugging Face folder")
 
 
+class Generative(Spec):
+    """Language-model training on the task's texts, without labels, before the task's own training (paper §5.2.2)."""
+
+    kind: Literal["language-model"] = "language-model"
+    rows: int | None = Field(None, ge=1, description="texts to train on; empty: all of the part")
+    epochs: int = Field(1, ge=1)
+    learning_rate: float = Field(5e-5, gt=0)
+    batch_rows: int = Field(32, ge=1)
+    warmup: float = Field(0.1, ge=0, le=1, description="share of steps over which the learning rate rises")
+    clip_norm: float = Field(1.0, gt=0)
+    max_tokens: int = Field(256, ge=2, description="longer texts are cut")
+    precision: Literal["bf16", "fp32"] = "bf16"
+
+
+class ProbeFirst(Spec):
+    """A probe on frozen features gives the head, then all weights are trained (Kumar et al. 2022, arXiv 2202.10054)."""
+
+    kind: Literal["probe-first"] = "probe-first"
+    epochs: int = Field(30, ge=1)
+    learning_rate: float = Field(1e-3, gt=0)
+
+
+class Prompt(Spec):
+    """Classification by the probability of an answer's tokens after a prompt, no training (paper §5.2.1)."""
+
+    kind: Literal["prompt"] = "prompt"
+    shots: int = Field(0, ge=0, description="labelled examples in the prompt")
+    labels: Literal["weak", "truth"] = Field("weak", description="whose labels the examples carry")
+    instruction: str = Field("", description="empty: the task's own")
+    max_tokens: int = Field(256, ge=2, description="longer texts are cut")
+    precision: Literal["bf16", "fp32"] = "bf16"
+
+
+class Perturb(Spec):
+    """Another view of every text: the user's paraphrase where the task has one, else words left out and swapped."""
+
+    kind: Literal["perturb"] = "perturb"
+    view: Literal["auto", "paraphrase", "words"] = "auto"
+    drop: float = Field(0.1, ge=0, lt=1, description="share of words left out")
+    swap: float = Field(0.1, ge=0, lt=1, description="share of words that change places with the next")
+
+
+Start = Annotated[Generative | ProbeFirst, Field(discriminator="kind")]
 ProgressCall = Callable[[float, float, str], None]
 Training = Annotated[Probe | Finetune, Field(discriminator="kind")]
 

@@ -1,0 +1,106 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class ResultFormat(StrEnum):
+    """How results are printed."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+
+
+class PredictionFormat(StrEnum):
+    """How predictions are written."""
+
+    JSON = "json"
+    CSV = "csv"
+    PARQUET = "parquet"
+
+
+class Regime(StrEnum):
+    """How models are trained."""
+
+    PROBE = "probe"
+    FINETUNE = "finetune"
+
+
+StoreOption = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        help="Where results live: a folder or an fsspec URL. Default: $WEAKSTRONG_STORE or ./weakstrong-store.",
+    ),
+]
+ExperimentArgument = Annotated[
+    Path | None,
+    typer.Argument(
+        help="An experiment in YAML. Without it: the embedded quickstart, or the axes given as flags."
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a machine.")]
+TaskOption = Annotated[
+    list[str] | None,
+    typer.Option("--task", help="Task name, or file:PATH for your own rows. Repeat, or separate by commas."),
+]
+SupervisorOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--supervisor",
+        help="Supervisor model, e.g. minilm-l6, or `file` for weak labels in your file. Repeat, or commas.",
+    ),
+]
+StudentOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--student", help="Student model, e.g. smollm2-135m:22 (its first 22 layers). Repeat, or commas."
+    ),
+]
+MethodOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--method",
+        help="Method, e.g. naive or confidence:a_max=0.5. Repeat; commas separate methods or parameters.",
+    ),
+]
+SeedsOption = Annotated[
+    str | None, typer.Option("--seeds", help="Number of seeds (5 means 0 to 4), or a list: 3,4,7.")
+]
+RegimeOption = Annotated[
+    Regime | None,
+    typer.Option("--regime", help="probe: heads on frozen features, minutes. finetune: all weights, longer."),
+]
+TrainRows = Annotated[
+    int | None,
+    typer.Option(
+        "--train-rows", help="Rows in each half: one for the supervisor, one for student and ceiling."
+    ),
+]
+ValidationRows = Annotated[
+    int | None, typer.Option("--validation-rows", help="Rows that decide when training stops.")
+]
+TestRows = Annotated[
+    int | None, typer.Option("--test-rows", help="Rows that are scored, equally many per class.")
+]
+TextOption = Annotated[str | None, typer.Option("--text", help="With file:PATH: column of the texts.")]
+LabelOption = Annotated[
+    str | None, typer.Option("--label", help="With file:PATH: column of the ground truth.")
+]
+GroupOption = Annotated[
+    str | None, typer.Option("--group", help="With file:PATH: rows with equal values stay in one part.")
+]
+IdOption = Annotated[str | None, typer.Option("--id", help="With file:PATH: column of unique row names.")]
+WeakLabelOption = Annotated[
+    str | None, typer.Option("--weak-label", help="With file:PATH: column(s) of weak labels, by commas.")
+]
+ParaphraseOption = Annotated[
+    str | None,
+    typer.Option("--paraphrase", help="With file:PATH: column of another wording, for --method consistency."),
+]
