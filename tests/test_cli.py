@@ -198,13 +198,17 @@ def test_bad_yaml_names_the_field(text: str, words: str, tmp_path: Path) -> None
 
 
 def test_failed_cells_end_in_a_reason(table: Path, tiny_model: Tiny, tmp_path: Path) -> None:
-    """Too few rows must fail with counts and exit code 1, and status must still know why."""
+    """Too few rows must fail with counts and exit code 1 before anything is kept; status must know why a step failed."""
     flags = axes(table, tiny_model("llama", layers=1), tiny_model("llama"))
     done = w2s("run", *flags, "--train-rows", 500, cwd=tmp_path, code=1)
     assert "too few rows" in done.stderr
+    assert "Results" not in done.stdout
+    assert "holds no experiment" in w2s("status", "--store", "s", cwd=tmp_path, code=1).stderr
+    flags += ["--method", "naive", "--method", "consistency:view_of=paraphrase"]
+    assert "needs a task with paraphrases" in w2s("run", *flags, cwd=tmp_path, code=1).stderr
     status = json.loads(w2s("status", "--store", "s", "--json", cwd=tmp_path).stdout)
-    assert status["failed"] == 4
-    assert "too few rows" in status["errors"][0]
+    assert (status["done"], status["failed"]) == (2, 2)
+    assert "needs a task with paraphrases" in status["errors"][0]
 
 
 def test_lists_are_json(tmp_path: Path) -> None:

@@ -356,3 +356,14 @@ def test_infinite_labels_are_a_data_error(tmp_path: Path) -> None:
     )
     with pytest.raises(DataError, match="row 3, column 'label': 'inf'"):
         load(path, classes=["0", "1"])
+
+
+def test_fractions_beyond_one_are_no_class_names(tmp_path: Path) -> None:
+    """Scores such as 1.7 became hundreds of classes, each its own name, and training went on."""
+    path = tmp_path / "rows.csv"
+    path.write_text("text,guess\n" + "\n".join(f"text {i},{i / 40}" for i in range(60)))
+    task = parse_task({"kind": "file", "path": str(path), "label": None, "weak_label": "guess"})
+    with pytest.raises(
+        DataError, match=r"row 42 has 1\.025 in weak-label column 'guess', which holds probabilities"
+    ):
+        task.load()

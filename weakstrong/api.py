@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from weakstrong.errors import DataError
 from weakstrong.executors.local import Listener, RunReport, run_steps
 from weakstrong.experiment import Experiment, experiments_in
+from weakstrong.graph import closure
 from weakstrong.results import Results, collect, remember
-from weakstrong.store import Store
+from weakstrong.store import Step, Store
 from weakstrong.training.spec import Runtime
 
 
@@ -39,6 +41,7 @@ def run(
 
     Raises:
         ConfigError: before anything runs, if the experiment is not valid.
+        DataError: before anything is trained, if a task's rows cannot be loaded or dealt.
         StoreError: if the store fails.
 
     A step that fails leaves its cells with ``status="failed"`` and the reason; the others finish.
@@ -62,7 +65,16 @@ def run_with_report(
         found = [experiment] if isinstance(experiment, Experiment) else list(experiment)
     opened = store if isinstance(store, Store) else Store(store or default_store())
     targets = collect(opened, found).steps()
+    _prepare(targets, opened, runtime, listener)
     for one in found:
         remember(opened, one)
     report = run_steps(targets, opened, runtime, listener)
     return collect(opened, found), report
+
+
+def _prepare(targets: list[Step], store: Store, runtime: Runtime | None, listener: Listener | None) -> None:
+    """Load and deal the rows of all tasks, so that bad rows stop an experiment before anything of it is kept."""
+    rows = [s for s in closure(targets) if s.name in ("load", "split")]
+    report = run_steps(rows, store, runtime, listener)
+    if report.failed:
+        raise DataError("; ".join(dict.fromkeys(report.failed.values())))

@@ -36,6 +36,9 @@ IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
 
 
+FEWEST_ROWS = 50
+
+
 class Part(StrEnum):
     """Parts of a split. Ground truth: supervisor's two are open to it; the others are sealed from students.
 
@@ -171,6 +174,11 @@ def deal(rows: pa.Table, n_classes: int, spec: Split) -> pa.Table:
             f"only one class is present (rows per class: {counts_C.tolist()}); two or more are needed"
         )
     keep = np.flatnonzero(_cut_majority(label_N, counts_C, spec))
+    if len(keep) < FEWEST_ROWS and spec.test_rows is None:
+        raise DataError(
+            f"too few rows: {len(keep)} (rows per class {counts_C.tolist()}), at least {FEWEST_ROWS} are wanted for "
+            "parts that say anything; add rows, or insist with --train-rows and --test-rows"
+        )
     test, rest = _take_test(keep, label_N, group_N, n_classes, spec)
     part_of = dict.fromkeys(test.tolist(), Part.TEST)
     part_of |= _deal_rest(rest, group_N, len(keep), spec)

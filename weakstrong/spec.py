@@ -124,8 +124,12 @@ class Spec(BaseModel):
 
 def explain(error: ValidationError, where: str) -> str:
     """Turn a pydantic error into lines ``path: message (found ...)``."""
-    lines = []
-    for item in error.errors():
+    lines, errors = [], error.errors()
+    for item in errors:
+        if item["type"] == "too_short" and any(
+            e["loc"][: len(item["loc"])] == item["loc"] != e["loc"] for e in errors
+        ):
+            continue  # a list whose items failed counts as empty; the items say why
         path = ".".join(str(part) for part in item["loc"]) or "(top level)"
         message = item["msg"].removeprefix("Value error, ")
         found = "" if item["type"] == "missing" else f" (found {str(item['input'])[:80]!r})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -84,6 +85,8 @@ class FileTask(Task):
         _require(frame, [c for c in (*wanted, *weak_here) if c], self.path)
         if self.weak_labels_path:
             frame = self._join_weak(frame)
+        if len(self.weak_label) == 1:
+            _refuse_no_share(frame[self.weak_label[0]].to_list(), self.path, self.weak_label[0])
         texts = ["" if t is None else str(t) for t in frame[self.text].to_list()]
         ids = None if self.id is None else [str(v) for v in frame[self.id].to_list()]
         groups = None if self.group is None else [str(v) for v in frame[self.group].to_list()]
@@ -197,6 +200,24 @@ class FileTask(Task):
             )
         check_probabilities(values, f"{self.path}: weak labels")
         return values
+
+
+def _refuse_no_share(values: Sequence[object], path: str, column: str) -> None:
+    """A column of fractions holds probabilities; one beyond [0, 1] would become a class name instead."""
+    numbers: list[float] = []
+    for value in values:
+        try:
+            numbers.append(float(str(value)))
+        except ValueError:
+            return  # words: class names
+    if all(n.is_integer() for n in numbers):
+        return
+    for i, number in enumerate(numbers):
+        if not 0 <= number <= 1:
+            raise DataError(
+                f"{path}: row {i + 1} has {number} in weak-label column {column!r}, which holds probabilities "
+                "of the second class: from 0 to 1"
+            )
 
 
 def read_frame(path: Path) -> pl.DataFrame:
