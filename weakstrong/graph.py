@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from weakstrong import steps
-from weakstrong.data import Part
+from weakstrong.data import Part, Split
 from weakstrong.errors import ConfigError
 from weakstrong.experiment import Cell, FileLabels
 from weakstrong.methods.base import Arm, Method, parse_method
@@ -160,14 +160,18 @@ class Graph:
         if prompt.shots:
             truth = prompt.labels == "truth"
             shown = steps.truth(rows.loaded, rows.split, (Part.TRANSFER,)) if truth else labels
+        seed, split = c.seed, rows.split
+        if not prompt.shots and isinstance(c.split, Split):
+            # Test rows are the same for every seed, and nothing else of the split is read: one answer serves all.
+            seed, split = 0, steps.split(rows.loaded, c.split.model_copy(update={"seed": 0}))
         spec = PromptSpec(
             model=c.student,
             prompt=prompt,
-            seed=c.seed,
+            seed=seed,
             shot_part=Part.TRANSFER,
             predict=(Part.TEST,),
         )
-        return steps.prompt(rows.examples, rows.split, shown, spec)
+        return steps.prompt(rows.examples, split, shown, spec)
 
     def _fit(
         self,
