@@ -20,6 +20,8 @@ from weakstrong.experiment import Experiment
 from weakstrong.methods import METHODS, parse_method
 from weakstrong.methods import _own as own
 from weakstrong.methods._combined import combine
+from weakstrong.results import remember, remembered
+from weakstrong.store import Store
 from weakstrong.training.spec import Finetune, Generative, Probe
 
 
@@ -273,3 +275,15 @@ def test_files_that_hold_no_method_are_refused(
     assert set(METHODS.names()) >= {"naive", "confidence"}
     assert "other" not in METHODS.names()
     assert isinstance(parse_method("naive").prepare(Probe()), Probe)
+
+
+def test_an_experiment_whose_method_file_is_gone_hides_no_other(method_file: Path, tmp_path: Path) -> None:
+    """One unreadable experiment would make all results of a store unreadable; leaving it out unseen is no better."""
+    store = Store(tmp_path / "store")
+    for name in (str(method_file), "naive"):
+        remember(store, experiment(name))
+    assert len(remembered(store)) == 2
+    method_file.unlink()
+    with pytest.warns(UserWarning, match=r"(?s)left out: .*sharpen\.py does not exist"):
+        found = remembered(store)
+    assert [e.methods[0].name for e in found] == ["naive"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -325,6 +326,7 @@ def fail(error: WeakStrongError, as_json: bool) -> int:
 
 def main() -> None:
     """Entry point: errors raised on purpose become one message and exit code 1."""
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:
         app()
     except WeakStrongError as error:

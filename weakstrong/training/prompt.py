@@ -6,6 +6,7 @@ Legend: N rows, B rows of a batch, T tokens, D width, C classes.
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from transformers import DynamicCache
 
 from weakstrong.errors import ConfigError, ModelError, TrainingError
 from weakstrong.models._load import load_language_model
@@ -83,11 +85,12 @@ def prompt_probabilities(
     out_NC = torch.empty(len(ids), len(classes))
     unembed = network.get_output_embeddings().weight[torch.tensor(answers, device=runtime.device)].float()
     with torch.inference_mode():
-        held = _run(network, torch.tensor([prefix], device=runtime.device), None, None)
+        held = DynamicCache(config=network.config)
+        _run(network, torch.tensor([prefix], device=runtime.device), None, held)
         done, total = 0, sum(map(len, ids))
         for rows in batches_by_length([len(row) for row in ids], runtime.forward_tokens):
             ids_BT, mask_BT = pad([ids[i] for i in rows], tokenizer.pad_token_id, runtime.device)
-            cache = copy.deepcopy(held.past_key_values)  # a forward pass adds to the cache it is given
+            cache = copy.deepcopy(held)  # a forward pass adds to the cache it is given
             cache.batch_repeat_interleave(len(rows))
             hidden_BTD = _run(network, ids_BT, mask_BT, cache).last_hidden_state
             last_BD = hidden_BTD[torch.arange(len(rows)), mask_BT.sum(1) - 1].float()
@@ -103,17 +106,17 @@ def prompt_probabilities(
 
 
 def _run(network: nn.Module, ids_BT: Tensor, mask_BT: Tensor | None, cache: Any) -> Any:
-    """The body's output for tokens that follow what ``cache`` holds."""
-    before = 0 if cache is None else cache.get_seq_length()
+    """The body's output for tokens that follow what ``cache`` holds; their keys and values are added to it."""
+    before = cache.get_seq_length()
     if mask_BT is not None:
         mask_BT = torch.cat([mask_BT.new_ones(len(mask_BT), before), mask_BT], 1)
     place_1T = torch.arange(before, before + ids_BT.shape[1], device=ids_BT.device).unsqueeze(0)
-    return network.get_decoder()(
-        input_ids=ids_BT,
-        attention_mask=mask_BT,
-        position_ids=place_1T.expand(len(ids_BT), -1),
-        past_key_values=cache,
-        use_cache=True,
+    body = network.get_decoder()
+    # transformers 5.24 renamed the argument, model by model.
+    name = "cache" if "cache" in inspect.signature(body.forward).parameters else "past_key_values"
+    place_BT = place_1T.expand(len(ids_BT), -1)
+    return body(
+        input_ids=ids_BT, attention_mask=mask_BT, position_ids=place_BT, use_cache=True, **{name: cache}
     )
 
 
