@@ -67,7 +67,7 @@ MethodOption = Annotated[
     list[str] | None,
     typer.Option(
         "--method",
-        help="Method, e.g. naive or confidence:a_max=0.5. Repeat; commas separate methods or parameters.",
+        help="Method, e.g. naive, confidence:a_max=0.5, bootstrapping+confidence (joined), path/to/own.py. Repeat; commas separate methods or parameters. All: w2s methods.",
     ),
 ]
 SeedsOption = Annotated[
