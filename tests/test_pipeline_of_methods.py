@@ -192,3 +192,18 @@ def test_perturbed_texts() -> None:
     assert perturbed(text, "row-1", Perturb()) == perturbed(text, "row-1", Perturb())
     assert perturbed(text, "row-1", Perturb()) != perturbed(text, "row-2", Perturb())
     assert perturbed("one", "row", Perturb(drop=0.99)) == "one"
+
+
+def test_the_order_of_cells_changes_nothing(bench: Bench, tmp_path: Path) -> None:
+    """A generator or a batch that cells share makes a sweep's numbers depend on what ran before."""
+    names = ["naive", "confidence", "noise", "regularised", "ema", "consistency"]
+    forth, report = bench.run(*names, seeds=[0, 1])
+    assert not report.failed
+    first = [bench.probabilities(made.student_fit) for made in forth]
+    bench.store = Store(tmp_path / "other")
+    back, report = bench.run(*reversed(names), seeds=[1, 0])
+    assert not report.failed
+    assert {made.student_fit.key for made in back} == {made.student_fit.key for made in forth}
+    again = {made.student_fit.key: bench.probabilities(made.student_fit) for made in back}
+    for made, probs_NC in zip(forth, first, strict=True):
+        assert np.array_equal(again[made.student_fit.key], probs_NC)
