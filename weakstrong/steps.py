@@ -233,7 +233,7 @@ def probe(
     """
     group = f"probe {spec.training.canonical_json} {spec.method.canonical_json}"
     inputs = {"features": features, "split": split, "labels": labels} | more
-    return Step("probe", 1, spec, inputs, "weakstrong.builders.fits:build_probe", group, title)
+    return Step("probe", 2, spec, inputs, "weakstrong.builders.fits:build_probe", group, title)
 
 
 def finetune(
@@ -245,7 +245,7 @@ def finetune(
     probe), ``oracle_labels``.
     """
     inputs = {"examples": examples, "split": split, "labels": labels} | more
-    return Step("finetune", 1, spec, inputs, "weakstrong.builders.fits:build_finetune", title=title)
+    return Step("finetune", 2, spec, inputs, "weakstrong.builders.fits:build_finetune", title=title)
 
 
 def score(predictions: Step, truth: Step, title: str = "score") -> Step:

@@ -85,6 +85,7 @@ def build_probe(jobs: Sequence[Job], runtime: Runtime) -> None:
 
     matrices: dict[Path, tuple[list[str], np.ndarray]] = {}
     heads: list[HeadTask] = []
+    ready: list[Job] = []
     for job in jobs:
         spec = job.step.spec
         assert isinstance(spec, ProbeFit)
@@ -94,7 +95,12 @@ def build_probe(jobs: Sequence[Job], runtime: Runtime) -> None:
                 ids = pq.read_table(folder / "ids.parquet")["id"].to_pylist()
                 matrices[folder] = (ids, load_file(folder / "features.safetensors")["features_ND"])
         ids, features_ND = matrices[folders[0]]
-        rows = labelled(job, spec)
+        try:
+            rows = labelled(job, spec)
+        except WeakStrongError as error:  # one job without rows must not stop the others
+            job.error = error
+            continue
+        ready.append(job)
         heads.append(
             HeadTask(
                 features_ND,
@@ -115,7 +121,7 @@ def build_probe(jobs: Sequence[Job], runtime: Runtime) -> None:
         shapes.setdefault(shape, []).append(head)
     for alike in shapes.values():
         train_heads(alike, first.training, first.method, runtime)
-    for job, head in zip(jobs, heads, strict=True):
+    for job, head in zip(ready, heads, strict=True):
         if head.error is not None:
             job.error = head.error
             continue

@@ -132,4 +132,4 @@ def combine(*parts: Any) -> Combined:
     >>> combine("hard", "confidence").name
     'hard+confidence'
     """
-    return Combined(parts=parts)
+    return Combined.parse({"parts": parts}, "combine")

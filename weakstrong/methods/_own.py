@@ -38,7 +38,7 @@ def own_method(values: dict[str, object]) -> Method:
 
 
 def _load(path: Path, name: str) -> None:
-    if name in _loaded:
+    if _loaded.pop(name, None) is not None:
         METHODS.forget(name)
     elif name in METHODS.names():
         raise ConfigError(f"{path}: {name} is a method of the package already; rename the file")
@@ -60,7 +60,13 @@ def _load(path: Path, name: str) -> None:
             f"the method file {path} registers no method; decorate its class with @METHODS.register "
             "(from weakstrong.methods import METHODS, Method)"
         )
-    kind = METHODS.get(name).model_fields["kind"].default
+    entry: object = METHODS.get(name)
+    if not (isinstance(entry, type) and issubclass(entry, Method)):
+        METHODS.forget(name)
+        raise ConfigError(
+            f"the method file {path} registers {entry!r}, which is no Method; derive its class from Method"
+        )
+    kind = entry.model_fields["kind"].default
     if kind != name:
         METHODS.forget(name)
         raise ConfigError(

@@ -28,6 +28,6 @@ class Product(Method):
     def objective(self, logits_BC: Tensor, weak_BC: Tensor, *, progress: float, prior_C: Tensor) -> Tensor:
         logp_BC = logits_BC.log_softmax(-1)
         power = min(1.0, progress / self.warmup) if self.warmup else 1.0
-        # Even where the student is sure of the opposite, a label that is one-hot keeps its class.
-        target_BC = (weak_BC.clamp_min(1e-30).log() + power * logp_BC.detach()).softmax(-1)
+        # The log of a label of zero is minus infinity: its class stays out, however sure the student is of it.
+        target_BC = (weak_BC.log() + power * logp_BC.detach()).softmax(-1)
         return -(target_BC * logp_BC).sum(-1)

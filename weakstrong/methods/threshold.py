@@ -29,5 +29,5 @@ class Threshold(Method):
         for c in range(weak_NC.shape[1]):
             rows = np.flatnonzero(guess_N == c)
             order = np.argsort(-sure_N[rows], kind="stable")
-            keep_N[rows[order[: int(np.ceil(self.share * len(rows)))]]] = True
+            keep_N[rows[order[: int(np.ceil(self.share * len(rows) - 1e-9))]]] = True
         return weak_NC, keep_N

@@ -75,7 +75,8 @@ def fit(
 ) -> History:
     """Train ``model`` in place and leave it with its best (or last) weights.
 
-    The result depends on the specs and the seed only: not on micro-batches (up to rounding) and not on whether the
+    The result depends on the specs and the seed only: not on micro-batches (up to rounding; with dropout the masks are
+    drawn for each micro-batch, so there it does depend on their size) and not on whether the
     training was killed and resumed from ``checkpoint`` (to the bit, on one machine).
 
     Raises:

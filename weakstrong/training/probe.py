@@ -57,10 +57,10 @@ def train_heads(tasks: Sequence[HeadTask], spec: Probe, method: Method, runtime:
     matrix product; such groups of equal size then go through batched products together, in chunks whose features
     fit ``runtime.head_bytes``.
     """
-    groups: dict[tuple[int, bytes, bytes, int], list[HeadTask]] = {}
+    groups: dict[tuple[int, int, bytes, bytes, int], list[HeadTask]] = {}
     for task in tasks:
         rows = (task.train_N.tobytes(), task.validation_V.tobytes())
-        groups.setdefault((id(task.features_MD), *rows, task.seed), []).append(task)
+        groups.setdefault((id(task.features_MD), id(task.view_MD), *rows, task.seed), []).append(task)
     alike: dict[int, list[list[HeadTask]]] = {}
     for group in groups.values():
         alike.setdefault(len(group), []).append(group)
@@ -108,7 +108,11 @@ def _train_chunk(groups: Sequence[Sequence[HeadTask]], spec: Probe, method: Meth
     steps = -(-rows // spec.batch_rows) * spec.epochs
     step = 0
     generators = [np.random.default_rng([group[0].seed, 7]) for group in groups]
-    noises = [torch.Generator().manual_seed(group[0].seed) for group in groups]
+    # A generator for each view: the first view's noise must not depend on whether there is a second.
+    noises = [
+        [torch.Generator().manual_seed(task.seed + (view << 32)) for task in firsts]
+        for view in range(len(flats))
+    ]
     average_GDX = weight_GDX.clone() if spec.ema else weight_GDX
     for epoch in range(spec.epochs):
         order_GN = torch.from_numpy(np.stack([g.permutation(rows) for g in generators])).to(device)
@@ -116,7 +120,8 @@ def _train_chunk(groups: Sequence[Sequence[HeadTask]], spec: Probe, method: Meth
             pick_GB = order_GN[:, start : start + spec.batch_rows]
             batches = [flat_D[first_G1 + pick_GB] for flat_D in flats]
             if spec.dropout:
-                batches = [_drop(batch_GBD, noises, spec.dropout) for batch_GBD in batches]
+                pairs = zip(batches, noises, strict=True)
+                batches = [_drop(batch_GBD, noise, spec.dropout) for batch_GBD, noise in pairs]
             # The first view's logits, and the second's where there is one.
             logits = [by_head(torch.bmm(b, weight_GDX)).contiguous().requires_grad_() for b in batches]
             weak_HBC = targets_HNC[head_H1, pick_GB.repeat_interleave(each, 0)]
