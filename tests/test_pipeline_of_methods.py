@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from weakstrong.api import run_with_report
 from weakstrong.builders.data import PROBABILITIES, ids_of
 from weakstrong.builders.views import perturbed
 from weakstrong.data import Part, positions, read_probabilities
@@ -207,3 +208,12 @@ def test_the_order_of_cells_changes_nothing(bench: Bench, tmp_path: Path) -> Non
     again = {made.student_fit.key: bench.probabilities(made.student_fit) for made in back}
     for made, probs_NC in zip(forth, first, strict=True):
         assert np.array_equal(again[made.student_fit.key], probs_NC)
+
+
+def test_rows_loaded_first_count_as_computed(bench: Bench) -> None:
+    """A first run that says some steps were taken from the store makes one doubt what was there."""
+    planned = bench.experiment("naive")
+    _, first = run_with_report(planned, store=bench.store)
+    _, second = run_with_report(planned, store=bench.store)
+    assert (first.cached, second.computed) == (0, 0)
+    assert first.computed > second.cached > 0

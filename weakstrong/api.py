@@ -65,16 +65,23 @@ def run_with_report(
         found = [experiment] if isinstance(experiment, Experiment) else list(experiment)
     opened = store if isinstance(store, Store) else Store(store or default_store())
     targets = collect(opened, found).steps()
-    _prepare(targets, opened, runtime, listener)
+    first = _prepare(targets, opened, runtime, listener)
     for one in found:
         remember(opened, one)
     report = run_steps(targets, opened, runtime, listener)
+    # What was computed first is met again as stored.
+    report.computed += first.computed
+    report.cached = max(0, report.cached - first.computed)
+    report.seconds += first.seconds
     return collect(opened, found), report
 
 
-def _prepare(targets: list[Step], store: Store, runtime: Runtime | None, listener: Listener | None) -> None:
+def _prepare(
+    targets: list[Step], store: Store, runtime: Runtime | None, listener: Listener | None
+) -> RunReport:
     """Load and deal the rows of all tasks, so that bad rows stop an experiment before anything of it is kept."""
     rows = [s for s in closure(targets) if s.name in ("load", "split")]
     report = run_steps(rows, store, runtime, listener)
     if report.failed:
         raise DataError("; ".join(dict.fromkeys(report.failed.values())))
+    return report

@@ -51,13 +51,8 @@ class Combined(Method):
         return "+".join(part.name for part in self.parts)
 
     @property
-    def sources(self) -> str:
-        """Where the parts come from."""
-        return "; ".join(dict.fromkeys(part.source for part in self.parts))
-
-    @property
     def source(self) -> str:  # type: ignore[override]
-        return self.sources
+        return "; ".join(dict.fromkeys(part.source for part in self.parts))
 
     @property
     def sets(self) -> frozenset[Choice]:  # type: ignore[override]

@@ -91,6 +91,21 @@ def is_decoder(config: Any) -> bool:
     return "CausalLM" in architecture or "LMHead" in architecture
 
 
+def _pretrained(
+    auto: Any, spec: ModelSpec, folder: Path, config: Any, dtype: torch.dtype
+) -> tuple[Any, dict[str, Any]]:
+    """A model of the class ``auto`` and what its loading had to say."""
+    found: tuple[Any, dict[str, Any]] = auto.from_pretrained(
+        folder,
+        config=config,
+        dtype=dtype,
+        output_loading_info=True,
+        use_safetensors=True,
+        trust_remote_code=spec.trust_remote_code,
+    )
+    return found
+
+
 def load_backbone(spec: ModelSpec, dtype: torch.dtype, folder: Path | None = None) -> tuple[nn.Module, Any]:
     """The pretrained model without a head, in evaluation mode, and its tokenizer; from ``folder`` if it was tuned.
 
@@ -100,14 +115,7 @@ def load_backbone(spec: ModelSpec, dtype: torch.dtype, folder: Path | None = Non
     folder = folder or model_folder(spec)
     with quiet_transformers():
         config = truncated_config(spec, folder)
-        model, info = AutoModel.from_pretrained(
-            folder,
-            config=config,
-            dtype=dtype,
-            output_loading_info=True,
-            use_safetensors=True,
-            trust_remote_code=spec.trust_remote_code,
-        )
+        model, info = _pretrained(AutoModel, spec, folder, config, dtype)
     _refuse_missing(spec, [k for k in info["missing_keys"] if "pooler" not in k])
     return model.eval(), load_tokenizer(spec, folder)
 
@@ -125,14 +133,7 @@ def load_language_model(spec: ModelSpec, dtype: torch.dtype = torch.float32) -> 
             raise ModelError(
                 f"{spec.name} is an encoder and predicts no next token; use a decoder such as smollm2-135m"
             )
-        model, info = AutoModelForCausalLM.from_pretrained(
-            folder,
-            config=config,
-            dtype=dtype,
-            output_loading_info=True,
-            use_safetensors=True,
-            trust_remote_code=spec.trust_remote_code,
-        )
+        model, info = _pretrained(AutoModelForCausalLM, spec, folder, config, dtype)
     _refuse_missing(spec, list(info["missing_keys"]))
     return model.eval(), load_tokenizer(spec, folder)
 
@@ -179,14 +180,7 @@ def load_classifier(
         tokenizer = load_tokenizer(spec, folder)
         config.pad_token_id = tokenizer.pad_token_id
         config.problem_type = "single_label_classification"
-        model, info = AutoModelForSequenceClassification.from_pretrained(
-            folder,
-            config=config,
-            dtype=torch.float32,
-            output_loading_info=True,
-            use_safetensors=True,
-            trust_remote_code=spec.trust_remote_code,
-        )
+        model, info = _pretrained(AutoModelForSequenceClassification, spec, folder, config, torch.float32)
     new = (*HEADS, "pre_classifier", "pooler", "head")
     _refuse_missing(spec, [k for k in info["missing_keys"] if not k.startswith(new) and ".pooler." not in k])
     _start_head(model, spec, folder, tokenizer, len(classes), head)
