@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from weakstrong import steps
-from weakstrong.builders.data import build_score, build_split, build_truth, build_weak_labels
+from weakstrong.builders.data import build_score, build_split, build_truth
+from weakstrong.builders.labels import build_weak_labels
 from weakstrong.data import (
     Part,
     Split,
@@ -29,6 +30,7 @@ from weakstrong.data import (
 )
 from weakstrong.errors import DataError
 from weakstrong.store import Job, Step
+from weakstrong.supervisors import FileLabels
 from weakstrong.tasks import parse_task
 from weakstrong.training.spec import Runtime
 
@@ -305,7 +307,8 @@ def test_weak_labels_of_a_file_go_to_their_own_rows(made: Any, loaded: Path, tmp
     load = steps.load(parse_task("movie-snippets"))
     dealt = steps.split(load, Split())
     split, _ = made(dealt, build_split, load=loaded)
-    weak, _ = made(steps.weak_labels(load, dealt), build_weak_labels, load=loaded, split=split)
+    step = steps.weak_labels(load, dealt, steps.WeakLabelsSpec(supervisor=FileLabels()))
+    weak, _ = made(step, build_weak_labels, load=loaded, split=split)
     ids, weak_NC = read_probabilities(weak / "probabilities.parquet")
     rows = pq.read_table(loaded / "rows.parquet").to_pylist()
     wanted = {r["id"]: [r["weak_0"], r["weak_1"], r["weak_2"]] for r in rows}
@@ -324,3 +327,48 @@ def test_predictions_without_a_test_row_are_refused(made: Any, loaded: Path, tmp
     pq.write_table(probability_table(ids[1:], truth_NC[1:]), tmp_path / "short" / "probabilities.parquet")
     with pytest.raises(DataError, match=f"predictions of the test part: 1 of {len(ids)} rows do not exist"):
         made(steps.score(load, sealed), build_score, predictions=tmp_path / "short", truth=truth)
+
+
+def fixed_rows(train: int, test: int, per_group: int = 1, shared: int = 0) -> pa.Table:
+    """Rows of which the authors set some aside; the first ``shared`` groups of the test rows also train."""
+    names = [f"g{i // per_group}" for i in range(train)] + [
+        f"g{i // per_group}" if i // per_group < shared else f"h{i // per_group}" for i in range(test)
+    ]
+    table = make_rows(
+        [f"text {i}" for i in range(train + test)], [i % 2 for i in range(train + test)], groups=names
+    )
+    return table.append_column("origin", pa.array(["train"] * train + ["test"] * test))
+
+
+def test_a_fixed_test_part_is_the_only_source_of_test_rows() -> None:
+    """Rows that the authors set aside learn, or their training rows are scored: numbers nobody can compare."""
+    rows = fixed_rows(400, 100)
+    origin = dict(zip(rows["id"].to_pylist(), rows["origin"].to_pylist(), strict=True))
+    parts = parts_of(deal(rows, 2, Split()))
+    assert {origin[i] for i in parts["test"]} == {"test"}
+    assert all(origin[i] == "train" for part, ids in parts.items() if part != "test" for i in ids)
+    # A fifth of all rows would be 100; balanced as ever.
+    assert len(parts["test"]) == 100
+    with pytest.raises(DataError, match=r"too few rows for 120 balanced test rows.*\[50, 50\]"):
+        deal(rows, 2, Split(test_rows=120))
+    only = rows.filter(pa.compute.equal(rows["origin"], "test"))
+    assert set(parts_of(deal(only, 2, Split()))) >= {"test", "transfer", "weak_train"}
+
+
+def test_groups_of_fixed_test_rows_do_not_learn() -> None:
+    """A passage with questions in the authors' train and test parts (ETHICS, SST-2) leaks its answers."""
+    rows = fixed_rows(400, 100, per_group=4, shared=10)
+    group = dict(zip(rows["id"].to_pylist(), rows["group"].to_pylist(), strict=True))
+    parts = parts_of(deal(rows, 2, Split()))
+    tested = {group[i] for i in parts["test"]}
+    assert any(g.startswith("g") for g in tested)
+    assert not tested & {group[i] for part, ids in parts.items() if part != "test" for i in ids}
+
+
+def test_a_few_large_groups_are_dealt_uneven_rather_than_refused() -> None:
+    """MultiRC's paragraphs have some forty rows each: parts that miss a tenth stopped the whole experiment."""
+    groups = [f"g{i // 40}" for i in range(1200)]
+    rows = make_rows([f"text {i}" for i in range(1200)], [i % 2 for i in range(1200)], groups=groups)
+    for seed in range(5):
+        parts = parts_of(deal(rows, 2, Split(seed=seed)))
+        assert 0.5 < len(parts["transfer"]) / len(parts["weak_train"]) < 2

@@ -64,8 +64,9 @@ def run_with_report(
     else:
         found = [experiment] if isinstance(experiment, Experiment) else list(experiment)
     opened = store if isinstance(store, Store) else Store(store or default_store())
-    targets = collect(opened, found).steps()
-    first = _prepare(targets, opened, runtime, listener)
+    planned = collect(opened, found)
+    targets = planned.steps()
+    first = _prepare([*targets, *planned.checks()], opened, runtime, listener)
     for one in found:
         remember(opened, one)
     report = run_steps(targets, opened, runtime, listener)
@@ -79,8 +80,8 @@ def run_with_report(
 def _prepare(
     targets: list[Step], store: Store, runtime: Runtime | None, listener: Listener | None
 ) -> RunReport:
-    """Load and deal the rows of all tasks, so that bad rows stop an experiment before anything of it is kept."""
-    rows = [s for s in closure(targets) if s.name in ("load", "split")]
+    """Load, deal and check the rows of all tasks, so that bad rows stop an experiment before anything of it is kept."""
+    rows = [s for s in closure(targets) if s.name in ("load", "split", "twins", "check")]
     report = run_steps(rows, store, runtime, listener)
     if report.failed:
         raise DataError("; ".join(dict.fromkeys(report.failed.values())))

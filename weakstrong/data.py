@@ -5,8 +5,10 @@ Tables are Arrow, on disk Parquet. Every table has a string column ``id`` and is
 ==========  =============================================================
 table       columns
 ==========  =============================================================
-rows        id, group, text, label (int), optionally ``weak_0 …`` (float), paraphrase
-examples    id, group, text, optionally paraphrase: all that student-side code may read
+rows        id, group, text, label (int); optionally other (the second completion of a comparison), paraphrase, origin
+            (``train`` or ``test``, where the authors fixed a test part), ``weak_0 …`` and ``weak.NAME.0 …`` (float,
+            ready weak labels), votes (list of int: each rater's class, -1 for none), difficulty (float)
+examples    id, group, text, optionally other, paraphrase: all that student-side code may read
 split       id, part
 probabilities  id, ``p_0 … p_{C-1}`` (float32, rows sum to one)
 ==========  =============================================================
@@ -88,26 +90,38 @@ def make_rows(
     *,
     ids: Sequence[str] | None = None,
     groups: Sequence[str] | None = None,
+    others: Sequence[str] | None = None,
     weak_NC: npt.NDArray[np.floating[Any]] | None = None,
 ) -> pa.Table:
     """The ``rows`` table of a task, checked.
 
-    Without ``ids`` a row is named by its text; repeated texts get a suffix and share a group, so copies of one text
-    never straddle a split.
+    Without ``ids`` a row is named by its text (of a comparison: both texts); repeated texts get a suffix and share a
+    group, so copies of one text never straddle a split.
 
     Raises:
         DataError: for empty texts, repeated ids, or columns of different lengths.
     """
     count = len(texts)
-    for name, column in (("labels", labels), ("ids", ids), ("groups", groups), ("weak labels", weak_NC)):
+    columns_given = (
+        ("labels", labels), ("ids", ids), ("groups", groups), ("second texts", others), ("weak labels", weak_NC),
+    )  # fmt: skip
+    for name, column in columns_given:
         if column is not None and len(column) != count:
             raise DataError(f"{len(column)} {name} for {count} texts")
-    empty = [i for i, text in enumerate(texts) if not text or not text.strip()]
+    empty = [
+        i
+        for i, words in enumerate(zip(texts, others or texts, strict=True))
+        if not all(w and w.strip() for w in words)
+    ]
     if empty:
         raise DataError(
             f"{len(empty)} of {count} texts are empty, first in row {empty[0] + 1}; fill or drop them"
         )
-    named = [text_id(text) for text in texts]
+    named = (
+        [text_id(text) for text in texts]
+        if others is None
+        else [text_id(f"{text}\n\n{other}") for text, other in zip(texts, others, strict=True)]
+    )
     if groups is None:
         groups = named
     if ids is None:
@@ -129,6 +143,8 @@ def make_rows(
         "text": pa.array(list(texts), pa.string()),
         "label": pa.array(list(labels), pa.int64()),
     }
+    if others is not None:
+        columns["other"] = pa.array(list(others), pa.string())
     if weak_NC is not None:
         check_probabilities(weak_NC, "weak labels")
         columns |= {f"weak_{c}": pa.array(weak_NC[:, c].astype(np.float32)) for c in range(weak_NC.shape[1])}
@@ -158,7 +174,8 @@ def deal(rows: pa.Table, n_classes: int, spec: Split) -> pa.Table:
     """Deal rows to parts; returns the ``split`` table (rows that are not used are absent).
 
     Whole groups go to one part. A class above ``majority_limit`` is cut down to the size of all others together. The
-    test part holds equally many rows of each class.
+    test part holds equally many rows of each class; where the authors fixed one (column ``origin``), it is drawn from
+    their test rows only, and the others of these are left out.
 
     Raises:
         DataError: with the counts found and wanted, when there are too few rows or only one class.
@@ -173,17 +190,30 @@ def deal(rows: pa.Table, n_classes: int, spec: Split) -> pa.Table:
         raise DataError(
             f"only one class is present (rows per class: {counts_C.tolist()}); two or more are needed"
         )
-    keep = np.flatnonzero(_cut_majority(label_N, counts_C, spec))
+    fixed_N = _fixed_test(rows)
+    learn_N = np.ones(len(rows), bool) if fixed_N is None else ~fixed_N
+    keep_N = _cut_majority(
+        np.where(learn_N, label_N, -1), np.bincount(label_N[learn_N], minlength=n_classes), spec
+    )
+    keep = np.flatnonzero(keep_N)
     if len(keep) < FEWEST_ROWS and spec.test_rows is None:
         raise DataError(
             f"too few rows: {len(keep)} (rows per class {counts_C.tolist()}), at least {FEWEST_ROWS} are wanted for "
             "parts that say anything; add rows, or insist with --train-rows and --test-rows"
         )
-    test, rest = _take_test(keep, label_N, group_N, n_classes, spec)
+    test, rest = _take_test(keep, label_N, group_N, n_classes, spec, fixed_N)
     part_of = dict.fromkeys(test.tolist(), Part.TEST)
-    part_of |= _deal_rest(rest, group_N, len(keep), spec)
+    part_of |= _deal_rest(rest, group_N, len(keep) if fixed_N is None else len(rest), spec)
     order = sorted(part_of)
     return pa.table({"id": [ids[i] for i in order], "part": [str(part_of[i]) for i in order]})
+
+
+def _fixed_test(rows: pa.Table) -> npt.NDArray[np.bool_] | None:
+    """Which rows the authors set aside as test, or None where they set aside none or all."""
+    if "origin" not in rows.column_names:
+        return None
+    fixed_N = np.asarray(rows["origin"].to_pylist(), dtype=object) == "test"
+    return None if fixed_N.all() or not fixed_N.any() else fixed_N
 
 
 def _cut_majority(label_N: IntArray, counts_C: IntArray, spec: Split) -> npt.NDArray[np.bool_]:
@@ -197,18 +227,26 @@ def _cut_majority(label_N: IntArray, counts_C: IntArray, spec: Split) -> npt.NDA
 
 
 def _take_test(
-    keep: IntArray, label_N: IntArray, group_N: IntArray, n_classes: int, spec: Split
+    keep: IntArray,
+    label_N: IntArray,
+    group_N: IntArray,
+    n_classes: int,
+    spec: Split,
+    fixed_N: npt.NDArray[np.bool_] | None = None,
 ) -> tuple[IntArray, IntArray]:
-    """Balanced test rows, and the rows of all groups that have none of them."""
+    """Balanced test rows, and the rows of all groups that have none of them (none of the fixed test rows, if there are any)."""
+    pool = keep if fixed_N is None else keep[fixed_N[keep]]
+    present_C = np.bincount(label_N[pool], minlength=n_classes)
     wanted = spec.test_rows if spec.test_rows is not None else min(2000, len(keep) // 5)
+    if fixed_N is not None and spec.test_rows is None:
+        wanted = min(wanted, n_classes * int(present_C.min()))
     quota_C = np.full(n_classes, wanted // n_classes)
-    present_C = np.bincount(label_N[keep], minlength=n_classes)
     if wanted < n_classes or (present_C < quota_C).any():
         raise DataError(
             f"too few rows for {wanted} balanced test rows of {n_classes} classes: rows per class "
             f"{present_C.tolist()}; lower --test-rows or add rows"
         )
-    members = _by_group(keep, group_N)
+    members = _by_group(pool, group_N)
     taken: list[int] = []
     used: set[int] = set()
     for group in np.random.default_rng(spec.test_seed).permutation(np.array(sorted(members))).tolist():
@@ -219,9 +257,8 @@ def _take_test(
                 quota_C[label_N[i]] -= 1
                 taken.append(i)
                 used.add(group)
-    rest = np.array(
-        [i for group in sorted(members) if group not in used for i in members[group]], dtype=np.int64
-    )
+    every = _by_group(keep if fixed_N is None else keep[~fixed_N[keep]], group_N)
+    rest = np.array([i for group in sorted(every) if group not in used for i in every[group]], dtype=np.int64)
     return np.array(taken, dtype=np.int64), rest
 
 
@@ -245,8 +282,9 @@ def _deal_rest(rest: IntArray, group_N: IntArray, total: int, spec: Split) -> di
         dealt |= dict.fromkeys(chosen, part)
         quota[part] -= len(chosen)
     missing = {str(p): n for p, n in quota.items() if n > 0}
-    # Groups are dealt whole, so with no explicit size the last few rows may not come out even.
-    if train < 2 or (missing and (spec.train_rows is not None or max(missing.values()) > 0.1 * train)):
+    # Groups are dealt whole, so with no explicit size parts may not come out even; a few large groups leave much over.
+    short = any(2 * quota[p] > wanted[p] for p in quota)
+    if train < 2 or (missing and (spec.train_rows is not None or short)):
         need = 2 * (train + validation)
         raise DataError(
             f"too few rows: {len(rest)} are left after the test part, {need} are wanted "

@@ -19,32 +19,17 @@ from weakstrong.methods.base import parse_method
 from weakstrong.models.base import ModelSpec, parse_model
 from weakstrong.spec import Spec
 from weakstrong.steps import AnyMethod
+from weakstrong.supervisors import FileLabels, RaterLabels, parse_labels
 from weakstrong.tasks.base import Task, parse_task
 from weakstrong.training.spec import Finetune, Probe, Training
 
 REGIMES: dict[str, type[Probe] | type[Finetune]] = {"probe": Probe, "finetune": Finetune}
 
 
-class FileLabels(Spec):
-    """A supervisor that is not a model: the weak labels in the task's own columns."""
-
-    kind: Literal["file-labels"] = "file-labels"
-
-    @property
-    def name(self) -> str:
-        """How tables call it."""
-        return "file"
-
-
-def parse_supervisor(value: object) -> ModelSpec | FileLabels:
-    """A model, or ``file`` for weak labels that come with the rows."""
-    if (
-        isinstance(value, FileLabels)
-        or value == "file"
-        or (isinstance(value, dict) and value.get("kind") == "file-labels")
-    ):
-        return FileLabels()
-    return parse_model(value)
+def parse_supervisor(value: object) -> ModelSpec | FileLabels | RaterLabels:
+    """A model, or weak labels that come with the rows (`weakstrong.supervisors`)."""
+    labels = parse_labels(value)
+    return parse_model(value) if labels is None else labels
 
 
 def listed(value: object) -> object:
@@ -60,7 +45,7 @@ def _methods(value: object) -> object:
 
 
 AnyTask = Annotated[SerializeAsAny[Task], BeforeValidator(parse_task)]
-AnySupervisor = Annotated[ModelSpec | FileLabels, BeforeValidator(parse_supervisor)]
+AnySupervisor = Annotated[ModelSpec | FileLabels | RaterLabels, BeforeValidator(parse_supervisor)]
 AnyModel = Annotated[ModelSpec, BeforeValidator(parse_model)]
 
 
@@ -168,15 +153,7 @@ class Experiment(Spec):
         Raises:
             ConfigError: for text that is not YAML, unknown fields or wrong types.
         """
-        try:
-            values = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{where} is not YAML: {error}") from None
-        if not isinstance(values, dict):
-            raise ConfigError(
-                f"{where} holds {type(values).__name__}, a mapping with tasks, supervisors, … is wanted"
-            )
-        return cls.parse(values, where)
+        return cls.parse(_mapping(text, where), where)
 
     @classmethod
     def from_file(cls, path: str | Path) -> Experiment:
@@ -225,13 +202,39 @@ def experiments_in(path: str | Path) -> list[Experiment]:
     Raises:
         ConfigError: naming the file, the document and the field.
     """
+    return [Experiment.from_yaml(text, where) for text, where in _documents(path)]
+
+
+def values_in(path: str | Path) -> list[dict[str, Any]]:
+    """The mappings of all experiments of a YAML file, not yet validated: flags may still complete them.
+
+    Raises:
+        ConfigError: naming the file, for text that holds no mapping.
+    """
+    return [_mapping(text, where) for text, where in _documents(path)]
+
+
+def _documents(path: str | Path) -> list[tuple[str, str]]:
+    """Text and name of each document of a file."""
     path = Path(path).expanduser()
     if not path.is_file():
         raise ConfigError(f"the experiment file {path} does not exist")
     parts = [t for t in re.split(r"(?m)^---\s*$", path.read_text(encoding="utf-8")) if _has_values(t)]
     if len(parts) <= 1:
-        return [Experiment.from_yaml(parts[0] if parts else "", str(path))]
-    return [Experiment.from_yaml(text, f"{path}, document {i + 1}") for i, text in enumerate(parts)]
+        return [(parts[0] if parts else "", str(path))]
+    return [(text, f"{path}, document {i + 1}") for i, text in enumerate(parts)]
+
+
+def _mapping(text: str, where: str) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{where} is not YAML: {error}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(
+            f"{where} holds {type(values).__name__}, a mapping with tasks, supervisors, … is wanted"
+        )
+    return values
 
 
 def _has_values(text: str) -> bool:

@@ -8,11 +8,13 @@ from typing import Any
 from weakstrong import steps
 from weakstrong.data import Part, Split
 from weakstrong.errors import ConfigError
-from weakstrong.experiment import Cell, FileLabels
+from weakstrong.experiment import Cell
 from weakstrong.methods.base import Arm, Method, parse_method
 from weakstrong.models.base import ModelSpec, card
-from weakstrong.steps import FinetuneFit, ProbeFit, PromptSpec, TuneSpec
+from weakstrong.steps import FinetuneFit, ProbeFit, PromptSpec, TuneSpec, WeakLabelsSpec
 from weakstrong.store import Step
+from weakstrong.supervisors import RaterLabels
+from weakstrong.tasks.base import TaskKind
 from weakstrong.training.spec import FeatureSpec, Finetune, Generative, Probe, ProbeFirst
 
 CEILING_PARTS = (Part.TRANSFER, Part.VALIDATION)
@@ -31,6 +33,8 @@ class CellSteps:
     student: Step
     ceiling: Step
 
+    check: Step
+
     def scores(self) -> tuple[Step, Step, Step]:
         """Supervisor, student, ceiling."""
         return self.supervisor, self.student, self.ceiling
@@ -44,6 +48,7 @@ class _Rows:
     split: Step
     examples: Step
     test: Step
+    check: Step
 
 
 class Graph:
@@ -93,6 +98,7 @@ class Graph:
             self._once(lambda: scored(weak), "score", weak.key),
             scored(student),
             self._once(lambda: scored(top), "score", top.key),
+            rows.check,
         )
 
     def _rows(self, c: Cell) -> _Rows:
@@ -101,7 +107,9 @@ class Graph:
         def make() -> _Rows:
             split = steps.split(loaded, c.split)
             examples = self._once(lambda: steps.examples(loaded), "examples", loaded.key)
-            return _Rows(loaded, split, examples, steps.truth(loaded, split, (Part.TEST,)))
+            twins = self._once(lambda: steps.twins(loaded), "twins", loaded.key)
+            test = steps.truth(loaded, split, (Part.TEST,))
+            return _Rows(loaded, split, examples, test, steps.check(loaded, split, twins))
 
         found: _Rows = self._once(make, "rows", loaded.key, id(c.split))
         return found
@@ -110,8 +118,10 @@ class Graph:
         start, fresh = self._start(c, rows, "supervisor"), c.method.own_rows
 
         def make() -> Step:
-            if isinstance(c.supervisor, FileLabels):
-                return steps.weak_labels(rows.loaded, rows.split)
+            if not isinstance(c.supervisor, ModelSpec):
+                drawn = isinstance(c.supervisor, RaterLabels) and c.supervisor.k is not None
+                spec = WeakLabelsSpec(supervisor=c.supervisor, seed=c.seed if drawn else 0)
+                return steps.weak_labels(rows.loaded, rows.split, spec)
             truth = steps.truth(rows.loaded, rows.split, SUPERVISOR_PARTS)
             return self._fit(c, rows, "supervisor", c.supervisor, truth, start)
 
@@ -141,8 +151,10 @@ class Graph:
         if not isinstance(start, Generative) or not c.method.starts(arm):
             return None
         if model is None:
-            if arm == "supervisor" and isinstance(c.supervisor, FileLabels):
-                raise ConfigError("generative:supervisor=true: weak labels of a file have no model to tune")
+            if arm == "supervisor" and not isinstance(c.supervisor, ModelSpec):
+                raise ConfigError(
+                    f"generative:supervisor=true: supervisor {c.supervisor.name} has no model to tune"
+                )
             chosen = c.supervisor if arm == "supervisor" else c.student
             assert isinstance(chosen, ModelSpec)
             model = chosen
@@ -155,6 +167,8 @@ class Graph:
         prompt = c.method.prompt
         assert prompt is not None
         _wants_decoder(c.student, c.method)
+        if c.task.task_kind is TaskKind.PREFERENCE:
+            raise ConfigError(f"method {c.method.name} asks for classes, and {c.task.name} holds comparisons")
         prompt = prompt.model_copy(update={"instruction": prompt.instruction or c.task.instruction})
         shown = None
         if prompt.shots:

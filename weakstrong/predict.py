@@ -1,9 +1,11 @@
-"""Class probabilities of texts from a saved sequence classifier. Legend: N rows, C classes."""
+"""Class probabilities, or rewards, of texts from a saved sequence classifier. Legend: N rows, C classes."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,16 +24,61 @@ def predict(
         ``transformers.pipeline("text-classification", folder, truncation=True, top_k=None)``.
 
     Raises:
-        ModelError: if the folder holds no sequence classifier with safetensors weights.
+        ModelError: if the folder holds no sequence classifier with safetensors weights, or a reward model.
     """
+    from weakstrong.training.fit import probabilities
+
+    runtime = runtime or Runtime()
+    model, tokenizer, ids_N = _loaded(folder, texts, runtime)
+    if model.config.num_labels == 1:
+        raise ModelError(f"{folder} is a reward model: it has no classes; use weakstrong.predict.rewards")
+    classes = [str(model.config.id2label[c]) for c in range(model.config.num_labels)]
+    return classes, probabilities(model, tokenizer.pad_token_id, ids_N, runtime).numpy()
+
+
+def rewards(
+    folder: str | Path, texts: Sequence[str], *, runtime: Runtime | None = None
+) -> npt.NDArray[np.float32]:
+    """Rewards float32 [N] of ``texts`` (prompt and completion) by the reward model in ``folder``, in float32.
+
+    The sigmoid of the difference of two completions' rewards is the probability that the one is preferred (Burns et
+    al. 2023, A.3). A single reward means nothing by itself.
+
+    Raises:
+        ModelError: if the folder holds no sequence classifier with one output.
+    """
+    import torch
+
+    from weakstrong.training.batching import batches_by_length
+    from weakstrong.training.fit import class_logits
+
+    runtime = runtime or Runtime()
+    model, tokenizer, ids_N = _loaded(folder, texts, runtime)
+    if model.config.num_labels != 1:
+        raise ModelError(f"{folder} has {model.config.num_labels} classes, a reward model has one output")
+    out_N = np.empty(len(ids_N), np.float32)
+    with torch.inference_mode():
+        for part in batches_by_length([len(row) for row in ids_N], runtime.forward_tokens):
+            logits_B1 = class_logits(model, [ids_N[i] for i in part], tokenizer.pad_token_id, runtime.device)
+            out_N[part] = logits_B1[:, 0].cpu().numpy()
+    return out_N
+
+
+def is_reward_model(folder: str | Path) -> bool:
+    """Whether the model in ``folder`` has one output; False for what is no model folder."""
+    config = Path(folder).expanduser() / "config.json"
+    return config.is_file() and len(json.loads(config.read_text(encoding="utf-8")).get("id2label", {})) == 1
+
+
+def _loaded(folder: str | Path, texts: Sequence[str], runtime: Runtime) -> tuple[Any, Any, list[list[int]]]:
+    """The classifier in evaluation mode, its tokenizer, and the tokens of ``texts``."""
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     from weakstrong.models._load import quiet_transformers
     from weakstrong.training.features import tokenize
-    from weakstrong.training.fit import probabilities
 
-    runtime, folder = runtime or Runtime(), Path(folder).expanduser()
+    folder = Path(folder).expanduser()
     if not (folder / "config.json").is_file():
         raise ModelError(f"{folder} is not a model folder: it has no config.json; w2s train writes one")
     try:
@@ -50,7 +97,4 @@ def predict(
         tokenizer.model_max_length,
         getattr(model.config, "max_position_embeddings", tokenizer.model_max_length),
     )
-    ids_N = tokenize(tokenizer, texts, limit)
-    model.to(runtime.device).eval()
-    classes = [str(model.config.id2label[c]) for c in range(model.config.num_labels)]
-    return classes, probabilities(model, tokenizer.pad_token_id, ids_N, runtime).numpy()
+    return model.to(runtime.device).eval(), tokenizer, tokenize(tokenizer, texts, limit)

@@ -21,6 +21,8 @@ from weakstrong.executors.local import failure
 from weakstrong.experiment import Cell, Experiment
 from weakstrong.graph import CellSteps, Graph, closure
 from weakstrong.models.base import ModelSpec, card
+from weakstrong.over_tasks import over_tasks
+from weakstrong.spec import digest
 from weakstrong.store import Step, Store
 
 if TYPE_CHECKING:
@@ -126,6 +128,8 @@ class Results:
     def aggregate(self) -> list[dict[str, Any]]:
         """One mapping per (task, supervisor, student, method, regime), over the seeds that are done.
 
+        ``recipe`` names what else is the same in all its cells: split and trainings.
+
         Scores are means over seeds; intervals are 95 %, from resamples of test rows crossed with seeds, the same rows
         for supervisor, student and ceiling. ``pgr`` is None with ``pgr_defined`` False where the interval of the gap
         covers zero. ``p_vs_naive`` is a paired sign-flip test against naive on the same rows and seeds, and
@@ -156,6 +160,7 @@ class Results:
         arms = [self._matrix(members, role) for role in ROLES]
         estimate = stats.pgr_interval(*arms)
         row: dict[str, Any] = dict(zip(GROUP, key, strict=False))
+        row["recipe"] = digest(" ".join(key[len(GROUP) :]))[:12]
         row |= {"n_seeds": estimate.n_seeds, "n_test": estimate.n_test}
         for role in ROLES:
             interval = getattr(estimate, role)
@@ -203,6 +208,11 @@ class Results:
             for row, p in zip(family, stats.holm([r["p_vs_naive"] for r in family]).tolist(), strict=True):
                 row["p_vs_naive_holm"] = p
 
+    @cached_property
+    def across(self) -> list[dict[str, Any]]:
+        """One mapping per (supervisor, student, method, regime) over all tasks (`weakstrong.over_tasks`)."""
+        return over_tasks(self.aggregate)
+
     def to_polars(self, aggregate: bool = False) -> polars.DataFrame:
         """Cells (or their aggregate) as a polars frame."""
         import polars as pl
@@ -218,6 +228,19 @@ class Results:
     def steps(self) -> list[Step]:
         """The score steps of all cells: what a run has to compute."""
         return list({s.key: s for _, c in self._cells for s in c.scores()}.values())
+
+    def checks(self) -> list[Step]:
+        """The steps that check the rows of all cells: run before anything is trained."""
+        return list({c.check.key: c.check for _, c in self._cells}.values())
+
+    def findings(self) -> list[dict[str, Any]]:
+        """What the checks of the rows found: task, split seed, ``check``, ``level``, ``message``, ``numbers``, ``examples``."""
+        out = []
+        for cell, steps in {c.check.key: (cell, c) for cell, c in self._cells}.values():
+            if self.store.has(steps.check):
+                text = (self.store.open(steps.check) / "findings.json").read_text(encoding="utf-8")
+                out += [{"task": cell.task.name, "seed": cell.seed} | found for found in json.loads(text)]
+        return out
 
     def models(self) -> dict[str, dict[str, Any]]:
         """Card of every model in the cells, by name."""
@@ -261,6 +284,12 @@ class Results:
             out.append(
                 f"Only {fewest} seed(s) in places; {stats.SEEDS_WANTED} or more are wanted for a result."
             )
+        alarms: dict[tuple[str, str], list[str]] = {}
+        for found in self.findings():
+            if found["level"] == "warning":
+                alarms.setdefault((found["task"], found["check"]), []).append(found["message"])
+        # Every seed deals the rows anew; the first one's words stand for all.
+        out += [f"{task}, {check}: {messages[0]}" for (task, check), messages in alarms.items()]
         for step in {s.inputs["truth"].inputs["load"].key: s for s in self.steps()}.values():
             loaded = step.inputs["truth"].inputs["load"]
             if self.store.has(loaded):
@@ -276,12 +305,14 @@ class Results:
         data = ReportData(
             title=title or " · ".join(e.name for e in self.experiments),
             aggregate=self.aggregate,
+            across=self.across,
             cells=self.cells,
             models=self.models(),
             specs=self.specs(),
             provenance=self.provenance(),
             experiment=self.experiments[0].to_dict() if len(self.experiments) == 1 else {},
             warnings=self.warnings(),
+            findings=self.findings(),
             version=version("weakstrong"),
         )
         return render_page(data)

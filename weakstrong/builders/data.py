@@ -50,7 +50,7 @@ def build_examples(jobs: Sequence[Job], runtime: Runtime) -> None:
     """Copy what is not ground truth."""
     for job in jobs:
         rows, classes = read_rows(job.inputs["load"])
-        columns = [c for c in ("id", "group", "text", "paraphrase") if c in rows.column_names]
+        columns = [c for c in ("id", "group", "text", "other", "paraphrase") if c in rows.column_names]
         pq.write_table(rows.select(columns), job.out / "examples.parquet", compression="zstd")
         (job.out / "classes.json").write_text(json.dumps(classes, ensure_ascii=False))
 
@@ -108,20 +108,6 @@ def build_truth(jobs: Sequence[Job], runtime: Runtime) -> None:
         where_N = positions(ids, rows["id"].to_pylist(), "ground truth")
         table = probability_table(ids, one_hot(rows["label"].to_numpy()[where_N], len(classes)))
         pq.write_table(table, job.out / PROBABILITIES, compression="zstd")
-
-
-def build_weak_labels(jobs: Sequence[Job], runtime: Runtime) -> None:
-    """Hand on the weak labels that the user's file holds."""
-    for job in jobs:
-        rows, classes = read_rows(job.inputs["load"])
-        if "weak_0" not in rows.column_names:
-            raise DataError(
-                "supervisor 'file' needs a task with weak-label columns: name them with weak_label"
-            )
-        ids = ids_of(job.inputs["split"], list(Part))
-        where_N = positions(ids, rows["id"].to_pylist(), "weak labels")
-        weak_NC = np.stack([rows[f"weak_{c}"].to_numpy()[where_N] for c in range(len(classes))], axis=1)
-        pq.write_table(probability_table(ids, weak_NC), job.out / PROBABILITIES, compression="zstd")
 
 
 def build_score(jobs: Sequence[Job], runtime: Runtime) -> None:

@@ -72,8 +72,13 @@ def build_features(jobs: Sequence[Job], runtime: Runtime) -> None:
     rungs = [s.model.layers for s in specs if isinstance(s, FeaturesOf)]
     start = jobs[0].inputs.get("start")
     tuned = None if start is None else start / "model"
-    arrays = extract(first.model, rungs, rows["text"].to_pylist(), first.features, runtime, tuned)
+    columns = [rows[c].to_pylist() for c in ("text", "other") if c in rows.column_names]
+    arrays = extract(
+        first.model, rungs, [text for column in columns for text in column], first.features, runtime, tuned
+    )
     for job, features_ND in zip(jobs, arrays, strict=True):
+        if len(columns) == 2:  # a comparison is seen as what the second text has over the first
+            features_ND = features_ND[len(rows) :] - features_ND[: len(rows)]
         save_file({"features_ND": features_ND}, job.out / "features.safetensors")
         pq.write_table(pa.table({"id": rows["id"]}), job.out / "ids.parquet", compression="zstd")
         job.summary |= {"rows": len(rows), "width": features_ND.shape[1]}
@@ -147,7 +152,7 @@ def build_finetune(jobs: Sequence[Job], runtime: Runtime) -> None:
 def _finetune_one(job: Job, runtime: Runtime) -> None:
     import torch
 
-    from weakstrong.training.features import tokenize
+    from weakstrong.training.features import tokenize_rows
     from weakstrong.training.finetune import finetune
     from weakstrong.training.fit import probabilities
 
@@ -176,7 +181,7 @@ def _finetune_one(job: Job, runtime: Runtime) -> None:
     except TrainingError as error:
         raise TrainingError(f"{job.step.title}: {error}") from error
     wanted = ids_of(job.inputs["split"], spec.predict)
-    ids_N = tokenize(tokenizer, [texts[i] for i in wanted], spec.training.max_tokens)
+    ids_N = tokenize_rows(tokenizer, [texts[i] for i in wanted], spec.training.max_tokens)
     with torch.autocast(
         torch.device(runtime.device).type, torch.bfloat16, enabled=spec.training.precision == "bf16"
     ):

@@ -14,13 +14,17 @@ from weakstrong.data import positions, probability_table, read_probabilities
 from weakstrong.errors import DataError, TrainingError, WeakStrongError
 from weakstrong.steps import PromptSpec, TuneSpec
 from weakstrong.store import Job
+from weakstrong.training.comparisons import Text, flat
 from weakstrong.training.spec import Runtime
 
 
-def texts_by_id(folder: Path) -> dict[str, str]:
-    """Texts of an examples step."""
+def texts_by_id(folder: Path) -> dict[str, Text]:
+    """Texts of an examples step; pairs of them, where its rows are comparisons."""
     rows = pq.read_table(folder / "examples.parquet")
-    return dict(zip(rows["id"].to_pylist(), rows["text"].to_pylist(), strict=True))
+    texts: list[Text] = rows["text"].to_pylist()
+    if "other" in rows.column_names:
+        texts = list(zip(rows["text"].to_pylist(), rows["other"].to_pylist(), strict=True))
+    return dict(zip(rows["id"].to_pylist(), texts, strict=True))
 
 
 def build_tune(jobs: Sequence[Job], runtime: Runtime) -> None:
@@ -31,7 +35,8 @@ def build_tune(jobs: Sequence[Job], runtime: Runtime) -> None:
         spec = job.step.spec
         assert isinstance(spec, TuneSpec)
         texts = texts_by_id(job.inputs["examples"])
-        chosen = [texts[i] for i in ids_of(job.inputs["split"], spec.parts)]
+        # Of comparisons every prefix with each of its completions (paper §5.2.2).
+        chosen = flat([texts[i] for i in ids_of(job.inputs["split"], spec.parts)])
         try:
             job.summary |= tune(
                 spec.model, chosen, spec.start, spec.seed, runtime, job.scratch, job.out / "model"
@@ -59,7 +64,7 @@ def build_prompt(jobs: Sequence[Job], runtime: Runtime) -> None:
                 classes,
                 spec.prompt.instruction,
                 shots,
-                [texts[i] for i in wanted],
+                flat([texts[i] for i in wanted]),
                 spec.prompt,
                 runtime,
             )
@@ -69,7 +74,7 @@ def build_prompt(jobs: Sequence[Job], runtime: Runtime) -> None:
         pq.write_table(probability_table(wanted, out_NC), job.out / PROBABILITIES, compression="zstd")
 
 
-def _shots(job: Job, spec: PromptSpec, texts: dict[str, str], classes: int) -> list[tuple[str, int]]:
+def _shots(job: Job, spec: PromptSpec, texts: dict[str, Text], classes: int) -> list[tuple[str, int]]:
     """Examples drawn by the seed from each class in turn, in a random order."""
     pool = ids_of(job.inputs["split"], [spec.shot_part])
     ids, probs_NC = read_probabilities(job.inputs["labels"] / PROBABILITIES)
@@ -87,4 +92,5 @@ def _shots(job: Job, spec: PromptSpec, texts: dict[str, str], classes: int) -> l
         if queues[turn % classes]:
             picked.append(queues[turn % classes].pop())
         turn += 1
-    return [(texts[pool[i]], int(label_N[i])) for i in generator.permutation(picked).tolist()]
+    order = generator.permutation(picked).tolist()
+    return list(zip(flat([texts[pool[i]] for i in order]), label_N[order].tolist(), strict=True))

@@ -31,13 +31,24 @@ def build_perturb(jobs: Sequence[Job], runtime: Runtime) -> None:
         if has_paraphrase and spec.view != "words":
             texts = rows["paraphrase"].to_pylist()
         else:
-            names = zip(rows["text"].to_pylist(), rows["id"].to_pylist(), strict=True)
-            texts = [perturbed(text, name, spec) for text, name in names]
-        where = rows.column_names.index("text")
-        table = rows.set_column(where, "text", pa.array(texts, pa.string()))
+            texts = _perturbed_column(rows, "text", spec)
+        table = _with_column(rows, "text", texts)
+        if "other" in rows.column_names:
+            table = _with_column(table, "other", _perturbed_column(rows, "other", spec))
         pq.write_table(table, job.out / "examples.parquet", compression="zstd")
         for file in job.inputs["examples"].glob("classes.json"):
             (job.out / file.name).write_bytes(file.read_bytes())
+
+
+def _perturbed_column(rows: pa.Table, column: str, spec: Perturb) -> list[str]:
+    # The second text of a comparison has noise of its own.
+    suffix = "" if column == "text" else f" {column}"
+    names = zip(rows[column].to_pylist(), rows["id"].to_pylist(), strict=True)
+    return [perturbed(text, name + suffix, spec) for text, name in names]
+
+
+def _with_column(rows: pa.Table, column: str, texts: Sequence[str]) -> pa.Table:
+    return rows.set_column(rows.column_names.index(column), column, pa.array(texts, pa.string()))
 
 
 def perturbed(text: str, name: str, spec: Perturb) -> str:

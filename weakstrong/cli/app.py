@@ -11,17 +11,22 @@ from typing import Annotated, Any
 import typer
 
 from weakstrong.cli.options import (
+    ChosenOption,
+    DataDirOption,
     ExperimentArgument,
+    FirstOption,
     GroupOption,
     IdOption,
     JsonOption,
     LabelOption,
     MethodOption,
     ParaphraseOption,
-    PredictionFormat,
-    Regime,
+    PromptOption,
+    RaterOption,
     RegimeOption,
+    RejectedOption,
     ResultFormat,
+    SecondOption,
     SeedsOption,
     StoreOption,
     StudentOption,
@@ -33,6 +38,8 @@ from weakstrong.cli.options import (
     ValidationRows,
     WeakLabelOption,
 )
+from weakstrong.cli.practitioner import predict, train
+from weakstrong.cli.tasks import tasks_app
 from weakstrong.errors import WeakStrongError
 
 app = typer.Typer(
@@ -46,10 +53,12 @@ app = typer.Typer(
 )
 
 
-def _experiment(path: Path | None, flags: dict[str, Any], columns: dict[str, Any]) -> Any:
+def _experiment(
+    path: Path | None, flags: dict[str, Any], columns: dict[str, Any], data_dir: Path | None
+) -> Any:
     from weakstrong.cli.axes import build_experiments
 
-    return build_experiments(path, flags, columns)
+    return build_experiments(path, flags, columns, data_dir)
 
 
 def _axes(**flags: Any) -> dict[str, Any]:
@@ -74,6 +83,13 @@ def run(
     id: IdOption = None,
     weak_label: WeakLabelOption = None,
     paraphrase: ParaphraseOption = None,
+    rater: RaterOption = None,
+    prompt: PromptOption = None,
+    chosen: ChosenOption = None,
+    rejected: RejectedOption = None,
+    first: FirstOption = None,
+    second: SecondOption = None,
+    data_dir: DataDirOption = None,
     store: StoreOption = None,
     report: Annotated[
         Path | None, typer.Option("--report", help="Where the page goes. Default: report.html in the store.")
@@ -104,8 +120,21 @@ def run(
         validation_rows=validation_rows,
         test_rows=test_rows,
     )
-    columns = _axes(text=text, label=label, group=group, id=id, weak_label=weak_label, paraphrase=paraphrase)
-    planned = _experiment(experiment, flags, columns)
+    columns = _axes(
+        text=text,
+        label=label,
+        group=group,
+        id=id,
+        weak_label=weak_label,
+        paraphrase=paraphrase,
+        rater=rater,
+        prompt=prompt,
+        chosen=chosen,
+        rejected=rejected,
+        first=first,
+        second=second,
+    )
+    planned = _experiment(experiment, flags, columns, data_dir)
     raise typer.Exit(run_and_show(planned, store, report, device, as_json))
 
 
@@ -127,6 +156,13 @@ def plan(
     id: IdOption = None,
     weak_label: WeakLabelOption = None,
     paraphrase: ParaphraseOption = None,
+    rater: RaterOption = None,
+    prompt: PromptOption = None,
+    chosen: ChosenOption = None,
+    rejected: RejectedOption = None,
+    first: FirstOption = None,
+    second: SecondOption = None,
+    data_dir: DataDirOption = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -144,8 +180,21 @@ def plan(
         validation_rows=validation_rows,
         test_rows=test_rows,
     )
-    columns = _axes(text=text, label=label, group=group, id=id, weak_label=weak_label, paraphrase=paraphrase)
-    show_plan(_experiment(experiment, flags, columns), store, as_json)
+    columns = _axes(
+        text=text,
+        label=label,
+        group=group,
+        id=id,
+        weak_label=weak_label,
+        paraphrase=paraphrase,
+        rater=rater,
+        prompt=prompt,
+        chosen=chosen,
+        rejected=rejected,
+        first=first,
+        second=second,
+    )
+    show_plan(_experiment(experiment, flags, columns, data_dir), store, as_json)
 
 
 @app.command()
@@ -156,12 +205,15 @@ def results(
     aggregate: Annotated[
         bool, typer.Option("--aggregate", help="One row per group of seeds, with intervals and tests.")
     ] = False,
+    across: Annotated[
+        bool, typer.Option("--across", help="One row per pair and method over all tasks: median PGR, tests.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Print what a store holds: one row per cell, or with --aggregate one per group of seeds."""
+    """Print what a store holds: one row per cell, per group of seeds (--aggregate), or over tasks (--across)."""
     from weakstrong.cli.listings import show_results
 
-    show_results(experiment, store, ResultFormat.JSON if as_json else format, aggregate)
+    show_results(experiment, store, ResultFormat.JSON if as_json else format, aggregate, across)
 
 
 @app.command()
@@ -189,14 +241,6 @@ def status(
 
 
 @app.command()
-def tasks(as_json: JsonOption = False) -> None:
-    """List tasks: rows, classes, licence, source, and whether they are cached."""
-    from weakstrong.cli.listings import show_tasks
-
-    show_tasks(as_json)
-
-
-@app.command()
 def models(
     names: Annotated[
         list[str] | None,
@@ -218,101 +262,9 @@ def methods(as_json: JsonOption = False) -> None:
     show_methods(as_json)
 
 
-@app.command()
-def train(
-    data: Annotated[
-        Path,
-        typer.Option(
-            "--data", help="Texts with weak labels: CSV, TSV, JSONL, Parquet, or a data set folder."
-        ),
-    ],
-    weak_label: Annotated[
-        str,
-        typer.Option(
-            "--weak-label",
-            help="Column of class names, of probabilities of the second class, or one column per class by commas.",
-        ),
-    ],
-    out: Annotated[Path, typer.Option("--out", help="Folder for the student.")],
-    text: Annotated[str, typer.Option("--text", help="Column of the texts.")] = "text",
-    student: Annotated[str, typer.Option("--student", help="The strong model.")] = "smollm2-135m:22",
-    method: Annotated[str, typer.Option("--method", help="How it learns from weak labels.")] = "confidence",
-    regime: Annotated[
-        Regime,
-        typer.Option(
-            "--regime", help="finetune trains all weights; probe only a head, in minutes (decoders)."
-        ),
-    ] = Regime.FINETUNE,
-    label: Annotated[
-        str | None,
-        typer.Option(
-            "--label",
-            help="Column with ground truth for some rows: these score the student and never train it.",
-        ),
-    ] = None,
-    weak_labels: Annotated[
-        Path | None,
-        typer.Option("--weak-labels", help="Another file with the weak-label columns, joined by --id."),
-    ] = None,
-    id: Annotated[str | None, typer.Option("--id", help="Column of unique row names.")] = None,
-    group: Annotated[
-        str | None, typer.Option("--group", help="Rows with equal values stay together.")
-    ] = None,
-    epochs: Annotated[int | None, typer.Option("--epochs", help="Passes over the rows.")] = None,
-    learning_rate: Annotated[
-        float | None, typer.Option("--learning-rate", help="Peak learning rate.")
-    ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Order of rows, and which are held out.")] = 0,
-    device: Annotated[str, typer.Option("--device", help="torch device: cpu, cuda, mps.")] = "cpu",
-    store: StoreOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Train a student on weak labels and write it as an ordinary Hugging Face folder with a model card.
-
-    Example: `w2s train --data texts.csv --text body --weak-label guess --out student`
-    """
-    from weakstrong.cli.student import train_and_show
-
-    train_and_show(
-        data,
-        weak_label,
-        out,
-        text,
-        student,
-        method,
-        str(regime),
-        label,
-        weak_labels,
-        id,
-        group,
-        epochs,
-        learning_rate,
-        seed,
-        device,
-        store,
-        as_json,
-    )
-
-
-@app.command()
-def predict(
-    folder: Annotated[
-        Path, typer.Argument(help="A student written by `w2s train`, or any sequence classifier.")
-    ],
-    file: Annotated[Path, typer.Argument(help="Texts: CSV, TSV, JSONL, Parquet or a data set folder.")],
-    text: Annotated[str, typer.Option("--text", help="Column of the texts.")] = "text",
-    format: Annotated[
-        PredictionFormat, typer.Option("--format", help="Parquet needs --out.")
-    ] = PredictionFormat.JSON,
-    out: Annotated[
-        Path | None, typer.Option("-o", "--out", help="File to write. Default: standard output.")
-    ] = None,
-    device: Annotated[str, typer.Option("--device", help="torch device: cpu, cuda, mps.")] = "cpu",
-) -> None:
-    """Classify texts: one row per input, in order, with `label` and `probabilities`."""
-    from weakstrong.cli.student import predict_and_write
-
-    predict_and_write(folder, file, text, str(format), out, device)
+app.add_typer(tasks_app, name="tasks")
+app.command()(train)
+app.command()(predict)
 
 
 def fail(error: WeakStrongError, as_json: bool) -> int:

@@ -10,9 +10,10 @@ from typing import Any
 import yaml
 
 from weakstrong.errors import ConfigError
-from weakstrong.experiment import Experiment, experiments_in, listed
+from weakstrong.experiment import Experiment, experiments_in, listed, values_in
 from weakstrong.methods.base import METHODS
 from weakstrong.registry import unknown
+from weakstrong.tasks.base import FILE_TASKS, TASKS
 
 PLURAL = {"task": "tasks", "supervisor": "supervisors", "student": "students", "method": "methods"}
 
@@ -25,32 +26,37 @@ def quickstart() -> dict[str, Any]:
     return values
 
 
-def build_experiments(path: Path | None, flags: dict[str, Any], columns: dict[str, Any]) -> list[Experiment]:
-    """The file's experiments, or the quickstart, with axes replaced by flags.
+def build_experiments(
+    path: Path | None, flags: dict[str, Any], columns: dict[str, Any], data_dir: Path | None = None
+) -> list[Experiment]:
+    """The file's experiments, or the quickstart, with axes replaced by flags and original files looked for in
+    ``data_dir``.
 
     Raises:
         ConfigError: for names or values that do not fit, before anything runs.
     """
     if path is not None:
-        return [_changed(e.to_dict(), flags, columns, str(path)) for e in experiments_in(path)]
+        found = values_in(path) if data_dir is not None else [e.to_dict() for e in experiments_in(path)]
+        return [_changed(values, flags, columns, data_dir, str(path)) for values in found]
     values = quickstart()
     if "task" in flags:
         # The quickstart's numbers of rows are those of its own task.
         values = {k: v for k, v in values.items() if k not in ("train_rows", "validation_rows", "test_rows")}
         values["name"] = ", ".join(str(v) for v in _flat(flags["task"]))
-    return [_changed(values, flags, columns, "the experiment")]
+    return [_changed(values, flags, columns, data_dir, "the experiment")]
 
 
 def _changed(
-    values: dict[str, Any], flags: dict[str, Any], columns: dict[str, Any], where: str
+    values: dict[str, Any], flags: dict[str, Any], columns: dict[str, Any], data_dir: Path | None, where: str
 ) -> Experiment:
     for flag, plural in PLURAL.items():
         if flag in flags:
             values.pop(flag, None)
             values[plural] = _method_list(flags[flag]) if flag == "method" else _flat(flags[flag])
-    if columns:
-        tasks = values["tasks"] if "tasks" in values else [values.pop("task")]
-        values["tasks"] = [_with_columns(task, columns) for task in tasks]
+    if columns or data_dir is not None:
+        tasks = values.pop("tasks") if "tasks" in values else [values.pop("task")]
+        tasks = tasks if isinstance(tasks, list) else [tasks]
+        values["tasks"] = [task_values(task, columns, data_dir) for task in tasks]
     if "seeds" in flags:
         values["seeds"] = _seeds(flags["seeds"])
     if "regime" in flags:
@@ -87,11 +93,30 @@ def _method_list(values: list[str]) -> list[str]:
     return out
 
 
+def task_values(task: object, columns: dict[str, Any], data_dir: Path | None) -> object:
+    """A task as the flags have it: with columns of the user's file, or with its original files in a folder.
+
+    Raises:
+        ConfigError: if the task takes no such flag.
+    """
+    if columns:
+        task = _with_columns(task, columns)
+    if data_dir is None:
+        return task
+    values = dict(task) if isinstance(task, dict) else {"kind": str(task)}
+    name = str(values.get("kind"))
+    if name.startswith("file:") or "data_dir" not in TASKS.get(name).model_fields:
+        raise ConfigError(f"--data-dir goes with a public data set such as boolq, found task {name!r}")
+    own = next((data_dir / n for n in (name, name.replace("-", "_")) if (data_dir / n).is_dir()), data_dir)
+    return values | {"data_dir": str(own), "sha256": "", "revision": ""}
+
+
 def _with_columns(task: object, columns: dict[str, Any]) -> dict[str, Any]:
     if isinstance(task, str) and task.startswith("file:"):
-        return {"kind": "file", "path": task.removeprefix("file:")} | columns
-    if isinstance(task, dict) and task.get("kind") == "file":
-        return {k: v for k, v in task.items() if k != "sha256"} | columns
+        task = {"kind": "file", "path": task.removeprefix("file:")}
+    if isinstance(task, dict) and task.get("kind") in FILE_TASKS:
+        kind = FILE_TASKS[1] if {"chosen", "first"} & set(columns) else str(task["kind"])
+        return {k: v for k, v in task.items() if k != "sha256"} | columns | {"kind": kind}
     raise ConfigError(
         f"--{next(iter(columns)).replace('_', '-')} goes with --task file:PATH, found task {task!r}"
     )

@@ -121,6 +121,10 @@ def run_and_show(
 
         console = Console()
         console.print(result_table(results.aggregate))
+        if results.across:
+            from weakstrong.report.table import across_table
+
+            console.print(across_table(results.across))
         for line in explain(results):
             console.print(line, markup=False, highlight=False)
         seconds = time.monotonic() - started

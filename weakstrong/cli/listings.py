@@ -1,4 +1,4 @@
-"""Commands that only look: plan, results, report, status, tasks, models, methods."""
+"""Commands that only look: plan, results, report, status, models, methods."""
 
 from __future__ import annotations
 
@@ -71,7 +71,8 @@ def show_plan(experiments: Sequence[Experiment], store: str | None, as_json: boo
     """Cells and steps of experiments, and how many are stored."""
     graph, cells = Graph(), [cell for experiment in experiments for cell in experiment.cells()]
     name = ", ".join(experiment.name for experiment in experiments)
-    steps = closure([s for cell in cells for s in graph.cell(cell).scores()])
+    made = [graph.cell(cell) for cell in cells]
+    steps = closure([s for m in made for s in (*m.scores(), m.check)])
     url = store or default_store()
     exists = "://" in url or Path(url).expanduser().is_dir()
     opened = Store(url) if exists else None
@@ -103,10 +104,12 @@ def show_plan(experiments: Sequence[Experiment], store: str | None, as_json: boo
     )
 
 
-def show_results(experiment: Path | None, store: str | None, format: str, aggregate: bool) -> None:
-    """Cells or groups of seeds in the asked format."""
+def show_results(
+    experiment: Path | None, store: str | None, format: str, aggregate: bool, across: bool = False
+) -> None:
+    """Cells, groups of seeds, or pairs and methods over all tasks, in the asked format."""
     found = _results(experiment, store)
-    rows = found.aggregate if aggregate else found.cells
+    rows = found.across if across else found.aggregate if aggregate else found.cells
     if format == "json":
         print_json(rows)
     elif format == "csv":
@@ -114,6 +117,10 @@ def show_results(experiment: Path | None, store: str | None, format: str, aggreg
             writer = csv.DictWriter(sys.stdout, list(rows[0]), lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
+    elif across:
+        numbers = ["n_tasks", "n_defined", "pgr_median", "pgr_median_low", "pgr_median_high", "pgr_summed"]
+        tests = ["n_better", "n_worse", "wilcoxon_p_holm", "sign_p"]
+        print_table(rows, ["supervisor", "student", "method", *numbers, *tests], (*numbers, *tests))
     elif aggregate:
         from rich.console import Console
 
@@ -158,35 +165,6 @@ def show_status(experiment: Path | None, store: str | None, as_json: bool) -> No
     )
     for error in errors:
         print(f"  {error}")
-
-
-def show_tasks(as_json: bool) -> None:
-    """Every task in the registry."""
-    from weakstrong.tasks import TASKS
-
-    rows: list[dict[str, Any]] = []
-    for name in TASKS.names():
-        task = TASKS.get(name)
-        cached = None if name == "file" else task.parse({"kind": name}).cached()
-        doc = (task.__doc__ or "").strip().splitlines()[0]
-        rows.append(
-            {
-                "name": name,
-                "kind": "classification",
-                "rows": task.size,
-                "classes": list(task.class_names),
-                "licence": task.licence,
-                "source": task.source,
-                "cached": cached,
-                "about": doc,
-            }
-        )
-    if as_json:
-        print_json(rows)
-    else:
-        for row in rows:
-            row["classes"] = ", ".join(row["classes"])
-        print_table(rows, ["name", "rows", "classes", "licence", "cached", "about"], ("rows",))
 
 
 def show_models(names: list[str], as_json: bool) -> None:

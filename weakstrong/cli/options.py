@@ -100,6 +100,39 @@ IdOption = Annotated[str | None, typer.Option("--id", help="With file:PATH: colu
 WeakLabelOption = Annotated[
     str | None, typer.Option("--weak-label", help="With file:PATH: column(s) of weak labels, by commas.")
 ]
+RaterOption = Annotated[
+    str | None,
+    typer.Option(
+        "--rater",
+        help="With file:PATH: columns of class names, one for each rater, by commas (--supervisor raters:2).",
+    ),
+]
+PromptOption = Annotated[
+    str | None,
+    typer.Option("--prompt", help="With file:PATH of comparisons: column of what both texts answer."),
+]
+ChosenOption = Annotated[
+    str | None, typer.Option("--chosen", help="With file:PATH of comparisons: column of the preferred text.")
+]
+RejectedOption = Annotated[
+    str | None, typer.Option("--rejected", help="With file:PATH of comparisons: column of the other text.")
+]
+FirstOption = Annotated[
+    str | None,
+    typer.Option(
+        "--first", help="With file:PATH of comparisons: column of text A; --label says which is preferred."
+    ),
+]
+SecondOption = Annotated[
+    str | None, typer.Option("--second", help="With file:PATH of comparisons: column of text B.")
+]
+DataDirOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-dir",
+        help="Folder with a task's original files, or with one such folder for each task; without it: the hub.",
+    ),
+]
 ParaphraseOption = Annotated[
     str | None,
     typer.Option("--paraphrase", help="With file:PATH: column of another wording, for --method consistency."),

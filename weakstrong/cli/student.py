@@ -20,6 +20,9 @@ def train_and_show(
     weak_label: str,
     out: Path,
     text: str,
+    first: str | None,
+    second: str | None,
+    prompt: str | None,
     student: str,
     method: str,
     regime: str,
@@ -41,6 +44,9 @@ def train_and_show(
         result = train_student(
             data,
             text=text,
+            first=first,
+            second=second,
+            prompt=prompt,
             weak_label=weak_label,
             out=out,
             student=student,
@@ -84,10 +90,10 @@ def _plain(result: TrainedStudent) -> dict[str, Any]:
 def predict_and_write(
     folder: Path, file: Path, text: str, format: str, out: Path | None, device: str
 ) -> None:
-    """Write one row per input with ``label`` and ``probabilities``."""
+    """Write one row per input with ``label`` and ``probabilities``, or with ``reward`` by a reward model."""
     import polars as pl
 
-    from weakstrong.predict import predict
+    from weakstrong.predict import is_reward_model, predict, rewards
     from weakstrong.tasks.file import read_frame
 
     if format == "parquet" and out is None:
@@ -101,14 +107,19 @@ def predict_and_write(
     empty = [i for i, value in enumerate(texts) if value is None or not str(value).strip()]
     if empty:
         raise DataError(f"{file}: {len(empty)} of {len(texts)} texts are empty, first in row {empty[0] + 1}")
-    classes, probs_NC = predict(folder, [str(value) for value in texts], runtime=Runtime(device=device))
-    rows = [
-        {
-            "label": classes[int(p_C.argmax())],
-            "probabilities": dict(zip(classes, map(float, p_C), strict=True)),
-        }
-        for p_C in probs_NC
-    ]
+    words, runtime = [str(value) for value in texts], Runtime(device=device)
+    rows: list[dict[str, Any]]
+    if is_reward_model(folder):
+        rows = [{"reward": float(reward)} for reward in rewards(folder, words, runtime=runtime)]
+    else:
+        classes, probs_NC = predict(folder, words, runtime=runtime)
+        rows = [
+            {
+                "label": classes[int(p_C.argmax())],
+                "probabilities": dict(zip(classes, map(float, p_C), strict=True)),
+            }
+            for p_C in probs_NC
+        ]
     if format == "parquet":
         assert out is not None
         pl.DataFrame(rows).write_parquet(out)
@@ -117,7 +128,7 @@ def predict_and_write(
         content = json.dumps(rows, ensure_ascii=False, indent=1) + "\n"
     else:
         flat = [
-            {"label": r["label"], "probabilities": json.dumps(r["probabilities"], ensure_ascii=False)}
+            {k: json.dumps(v, ensure_ascii=False) if isinstance(v, dict) else v for k, v in r.items()}
             for r in rows
         ]
         content = pl.DataFrame(flat).write_csv()

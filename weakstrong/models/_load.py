@@ -162,7 +162,7 @@ def load_classifier(
     """A sequence classifier in float32 and its tokenizer.
 
     The head starts from the unembedding rows of the tokens "0", "1", … where the model has an unembedding and each
-    is one token (paper A.1), else from zeros. Other weights that the checkpoint lacks (an encoder's pooler) are drawn
+    is one token (paper A.1), else from zeros. A single class makes a reward model. Other weights that the checkpoint lacks (an encoder's pooler) are drawn
     from ``seed``.
 
     Raises:
@@ -179,7 +179,7 @@ def load_classifier(
                 setattr(config, name, 0.0 if "layerdrop" in name else dropout)
         tokenizer = load_tokenizer(spec, folder)
         config.pad_token_id = tokenizer.pad_token_id
-        config.problem_type = "single_label_classification"
+        config.problem_type = "single_label_classification" if len(classes) > 1 else "regression"
         model, info = _pretrained(AutoModelForSequenceClassification, spec, folder, config, torch.float32)
     new = (*HEADS, "pre_classifier", "pooler", "head")
     _refuse_missing(spec, [k for k in info["missing_keys"] if not k.startswith(new) and ".pooler." not in k])

@@ -56,6 +56,7 @@ class ReportData:
             ``n_test``; ``{supervisor,student,ceiling}_{score,low,high}`` in [0, 1] or None; ``pgr``,
             ``pgr_low``, ``pgr_high`` (float or None), ``pgr_defined`` (bool), ``pgr_reason`` (str, empty
             where defined); ``p_vs_naive``, ``p_vs_naive_holm`` in [0, 1] or None.
+        across: one row for each (supervisor, student, method, regime) over several tasks, as of `over_tasks`.
         cells: one row for each cell: the same names, ``seed``, the three scores and ``pgr`` (None unless
             done), ``status`` (``done``, ``failed`` or ``missing``), ``key`` (into ``specs``), ``error`` (str
             or None).
@@ -64,17 +65,20 @@ class ReportData:
         provenance: one dict for each step that ran: ``step``, ``key``, ``seconds``, ``version``, host facts.
         experiment: the experiment as asked for.
         warnings: shown at the top, in this order.
+        findings: of the checks of the rows: ``task``, ``seed``, ``check``, ``level``, ``message``, ``examples``.
         version: of the package that wrote the results.
     """
 
     title: str
     aggregate: list[dict[str, Any]] = field(default_factory=list)
+    across: list[dict[str, Any]] = field(default_factory=list)
     cells: list[dict[str, Any]] = field(default_factory=list)
     models: dict[str, dict[str, Any]] = field(default_factory=dict)
     specs: dict[str, dict[str, Any]] = field(default_factory=dict)
     provenance: list[dict[str, Any]] = field(default_factory=list)
     experiment: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    findings: list[dict[str, Any]] = field(default_factory=list)
     version: str = ""
 
 
@@ -133,6 +137,7 @@ def render_page(data: ReportData) -> str:
         result_head=_head(result_names, _RESULT_HEAD),
         result_rows=[_result_row(row, result_names) for row in aggregate],
         result_shared=result_shared,
+        across_rows=[_across_row(row) for row in plain["across"]],
         cell_head=_head(cell_names, _CELL_HEAD),
         cell_rows=[(c["status"], _cell_row(c, cell_names, _identity(c) in unsure)) for c in cells],
         cell_shared=cell_shared,
@@ -309,6 +314,23 @@ def _result_row(row: Row, names: Sequence[str]) -> list[Shown]:
         pgr = Shown("undefined", str(row["pgr_reason"]), None, numeric=True)
     tests = [Shown(format_p(p), "", p, numeric=True) for p in (row["p_vs_naive"], row["p_vs_naive_holm"])]
     return [*_words(row, names), pgr, *scores, *tests]
+
+
+def _across_row(row: Row) -> list[Shown]:
+    interval = format_interval(row["pgr_median_low"], row["pgr_median_high"])
+    numbers = [
+        _number(row["pgr_median"], 2, interval),
+        _number(row["pgr_summed"], 2),
+        Shown(f"{row['n_defined']} of {row['n_tasks']}", "", row["n_defined"], numeric=True),
+        Shown(
+            MISSING if row["n_better"] is None else f"{row['n_better']} / {row['n_worse']}",
+            "",
+            row["n_better"],
+            numeric=True,
+        ),
+        *(Shown(format_p(p), "", p, numeric=True) for p in (row["wilcoxon_p_holm"], row["sign_p"])),
+    ]
+    return [Shown(method_name(row) if n == "method" else str(row[n])) for n in _NAMES[1:]] + numbers
 
 
 def _cell_row(cell: Row, names: Sequence[str], unsure: bool) -> list[Shown]:

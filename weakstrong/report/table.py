@@ -142,5 +142,32 @@ def result_table(aggregate: Sequence[Row]) -> Table:
     return table
 
 
+def across_table(across: Sequence[Row]) -> Table:
+    """A rich table of `weakstrong.over_tasks.over_tasks`: median PGR over tasks with its interval, and tests."""
+    title = Text(f"Over {max(row['n_tasks'] for row in across)} tasks: median PGR where a gap exists")
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    table.padding = (0, 1, 0, 0)
+    table.add_column("supervisor → student\n  method", overflow="fold")
+    for name in ("median PGR", "tasks\nwith gap", "better /\nworse", "Wilcoxon p\n(Holm)"):
+        table.add_column(name, justify="right", no_wrap=True)
+    heading = None
+    for row in across:
+        pair = f"{row['supervisor']} → {row['student']}"
+        if pair != heading:
+            heading = pair
+            table.add_row(Text(pair, style="bold"))
+        interval = format_interval(row["pgr_median_low"], row["pgr_median_high"])
+        won = MISSING if row["n_better"] is None else f"{row['n_better']} / {row['n_worse']}"
+        cells = (
+            f"  {method_name(row)}",
+            f"{format_number(row['pgr_median'], 2)} {interval}".rstrip(),
+            f"{row['n_defined']} of {row['n_tasks']}",
+            won,
+            format_p(row["wilcoxon_p_holm"]),
+        )
+        table.add_row(*(Text(cell) for cell in cells))
+    return table
+
+
 def _pair(row: Row) -> tuple[str, ...]:
     return tuple(str(row[n]) for n in ("task", "supervisor", "student", "regime"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, ClassVar
 
 from weakstrong.errors import ConfigError
@@ -18,6 +19,17 @@ TASKS: Registry[type[Task]] = Registry(
 )
 
 
+FILE_TASKS = ("file", "preference-file")
+"""The user's own rows: texts with classes, and comparisons."""
+
+
+class TaskKind(StrEnum):
+    """What a row asks: the class of a text, or which of two completions is preferred (paper, A.3)."""
+
+    CLASSIFICATION = "classification"
+    PREFERENCE = "preference"
+
+
 @dataclass(frozen=True)
 class TaskRows:
     """Loaded rows: the table of `weakstrong.data.make_rows`, class names in label order, notes on what was dropped."""
@@ -28,11 +40,15 @@ class TaskRows:
 
 
 class Task(Spec):
-    """A classification task. Subclasses set the card and implement `load`; their fields decide the rows."""
+    """A task. Subclasses set the card and implement `load`; their fields decide the rows."""
 
+    task_kind: ClassVar[TaskKind] = TaskKind.CLASSIFICATION
     licence: ClassVar[str] = "unknown"
     source: ClassVar[str] = ""
     size: ClassVar[int | None] = None
+    """Rows, where they are always the same."""
+    published: ClassVar[int | None] = None
+    """Labelled records that the authors published in the parts used; a question with several answers is one."""
     class_names: ClassVar[tuple[str, ...]] = ()
     instruction: ClassVar[str] = "Say which class the text belongs to."
     """What a prompt asks of a model (paper §5.2.1); the classes are listed after it."""
@@ -66,6 +82,8 @@ def parse_task(value: object) -> Task:
             if value.startswith("file:")
             else {"kind": value}
         )
+    if isinstance(value, dict) and value.get("kind") == "file" and {"chosen", "first"} & set(value):
+        value = value | {"kind": FILE_TASKS[1]}
     if not isinstance(value, dict) or "kind" not in value:
         raise ConfigError(f"a task is a name or a mapping with 'kind', found {value!r}")
     return TASKS.get(str(value["kind"])).parse(value, f"task {value['kind']}")

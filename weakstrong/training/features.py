@@ -18,6 +18,7 @@ from weakstrong.errors import TrainingError
 from weakstrong.models._load import final_norm, is_decoder, load_backbone
 from weakstrong.models.base import ModelSpec
 from weakstrong.training.batching import batches_by_length
+from weakstrong.training.comparisons import Text, Tokens, are_pairs, flat
 from weakstrong.training.spec import FeatureSpec, Runtime
 
 
@@ -25,6 +26,12 @@ def tokenize(tokenizer: Any, texts: Sequence[str], max_tokens: int) -> list[list
     """Token ids of each text, cut to ``max_tokens``, never empty."""
     ids = tokenizer(list(texts), truncation=True, max_length=max_tokens, padding=False)["input_ids"]
     return [row or [tokenizer.pad_token_id] for row in ids]
+
+
+def tokenize_rows(tokenizer: Any, texts: Sequence[Text], max_tokens: int) -> list[Tokens]:
+    """Token ids of each row, every text cut to ``max_tokens`` by itself."""
+    ids = tokenize(tokenizer, flat(texts), max_tokens)
+    return list(zip(ids[: len(texts)], ids[len(texts) :], strict=True)) if are_pairs(texts) else list(ids)
 
 
 def pad(rows: Sequence[Sequence[int]], pad_id: int, device: str | torch.device) -> tuple[Tensor, Tensor]:

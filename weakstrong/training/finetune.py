@@ -18,7 +18,8 @@ from weakstrong.methods.base import Method
 from weakstrong.models._load import classification_layer, load_classifier
 from weakstrong.models.base import ModelSpec
 from weakstrong.training.checkpoint import Checkpoint
-from weakstrong.training.features import tokenize
+from weakstrong.training.comparisons import REWARD, Text, are_pairs, one_output
+from weakstrong.training.features import tokenize_rows
 from weakstrong.training.fit import History, Rows, fit
 from weakstrong.training.spec import Finetune, Runtime
 
@@ -37,19 +38,22 @@ def _old_names() -> Iterator[None]:
 def finetune(
     model: ModelSpec,
     classes: tuple[str, ...],
-    train: tuple[Sequence[str], FloatArray],
-    validation: tuple[Sequence[str], FloatArray],
+    train: tuple[Sequence[Text], FloatArray],
+    validation: tuple[Sequence[Text], FloatArray],
     method: Method,
     spec: Finetune,
     seed: int,
     runtime: Runtime,
     scratch: Path | None = None,
     *,
-    view: Sequence[str] | None = None,
+    view: Sequence[Text] | None = None,
     folder: Path | None = None,
     head_DC: FloatArray | None = None,
 ) -> tuple[nn.Module, Any, History]:
     """Train a classifier of ``classes`` on texts with class probabilities float32 [N, C].
+
+    On comparisons (pairs of texts) a reward model is trained: one output, whose difference between the second and the
+    first text is the log-odds of the second class (paper A.3). Its head starts from the unembedding row of "0".
 
     Args:
         scratch: folder for checkpoints; a state found there is continued.
@@ -60,9 +64,12 @@ def finetune(
     Returns:
         the model in float32 and evaluation mode (adapters merged), its tokenizer, and the history.
     """
-    network, tokenizer = load_classifier(model, classes, spec.head, spec.dropout, seed, folder)
+    pairs = are_pairs(train[0])
+    network, tokenizer = load_classifier(
+        model, REWARD if pairs else classes, spec.head, spec.dropout, seed, folder
+    )
     if head_DC is not None:
-        layer = classification_layer(network)
+        layer, head_DC = classification_layer(network), one_output(head_DC) if pairs else head_DC
         if layer.weight.shape != head_DC.T.shape:
             raise ModelError(
                 f"{model.name}: a probe's head has shape {head_DC.T.shape}, its classification layer "
@@ -93,10 +100,11 @@ def finetune(
             network.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         network.enable_input_require_grads()
     rows = [
-        Rows(tokenize(tokenizer, t, spec.max_tokens), torch.from_numpy(p)) for t, p in (train, validation)
+        Rows(tokenize_rows(tokenizer, t, spec.max_tokens), torch.from_numpy(p))
+        for t, p in (train, validation)
     ]
     if view is not None:
-        rows[0].view_ids = tokenize(tokenizer, view, spec.max_tokens)
+        rows[0].view_ids = tokenize_rows(tokenizer, view, spec.max_tokens)
     pad_id = tokenizer.pad_token_id
     history = fit(
         network,

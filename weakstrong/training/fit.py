@@ -21,6 +21,7 @@ from weakstrong.methods.base import Method
 from weakstrong.training.average import Average
 from weakstrong.training.batching import batches_by_length, epoch_batches, steps_per_epoch
 from weakstrong.training.checkpoint import Checkpoint, trained
+from weakstrong.training.comparisons import Tokens, are_pairs, flat, row_length
 from weakstrong.training.features import pad
 from weakstrong.training.spec import Finetune, Runtime
 
@@ -32,9 +33,9 @@ class Rows:
     ``view_ids`` are the tokens of another view of every row, for methods that have one.
     """
 
-    ids: list[list[int]]
+    ids: list[Tokens]
     probs_NC: Tensor
-    view_ids: list[list[int]] | None = None
+    view_ids: list[Tokens] | None = None
 
 
 @dataclass
@@ -92,7 +93,7 @@ def fit(
     model, optimizer = accelerator.prepare(model, optimizer)
     raw_model, raw_optimizer = accelerator.unwrap_model(model), optimizer.optimizer
     train = Rows(train.ids, train.probs_NC.to(runtime.device), train.view_ids)
-    lengths = [len(row) for row in train.ids]
+    lengths = [row_length(row) for row in train.ids]
     prior_C = train.probs_NC.mean(0)
     per_epoch = steps_per_epoch(len(train.ids), spec.batch_rows)
     steps = per_epoch * spec.epochs
@@ -175,7 +176,7 @@ def _gradient(
     A batch over the token budget is cut into micro-batches. A row-wise loss is summed over them. Another loss sees
     the logits of the whole batch first, and each micro-batch then runs again with its share of the gradient.
     """
-    lengths = [len(train.ids[i]) for i in rows]
+    lengths = [row_length(train.ids[i]) for i in rows]
     parts = batches_by_length(lengths, runtime.micro_batch_tokens)
     weak_BC = train.probs_NC[torch.from_numpy(rows).to(train.probs_NC.device)]
 
@@ -214,21 +215,21 @@ def _gradient(
     return float(loss.item())
 
 
-def class_logits(model: nn.Module, rows: Sequence[Sequence[int]], pad_id: int, device: Any) -> Tensor:
-    """Float32 logits [B, C]."""
-    ids_BT, mask_BT = pad(rows, pad_id, device)
+def class_logits(model: nn.Module, rows: Sequence[Tokens], pad_id: int, device: Any) -> Tensor:
+    """Float32 logits [B, C]; of comparisons the rewards of both sides, [B, 2], from one pass through all texts."""
+    ids_BT, mask_BT = pad(flat(rows), pad_id, device)
     extra = {"use_cache": False} if getattr(model.config, "use_cache", None) is not None else {}
     logits: Tensor = model(input_ids=ids_BT, attention_mask=mask_BT, **extra).logits
-    return logits.float()
+    return logits.float().view(2, len(rows)).T if are_pairs(rows) else logits.float()
 
 
-def probabilities(model: nn.Module, pad_id: int, ids: list[list[int]], runtime: Runtime) -> Tensor:
+def probabilities(model: nn.Module, pad_id: int, ids: Sequence[Tokens], runtime: Runtime) -> Tensor:
     """Class probabilities float32 [N, C] on the CPU, rows in the given order."""
     was_training = model.training
     model.eval()
-    out = torch.empty(len(ids), model.config.num_labels)
+    out = torch.empty(len(ids), 2 if are_pairs(ids) else model.config.num_labels)
     with torch.inference_mode():
-        for part in batches_by_length([len(row) for row in ids], runtime.forward_tokens):
+        for part in batches_by_length([row_length(row) for row in ids], runtime.forward_tokens):
             out[torch.from_numpy(part)] = (
                 class_logits(model, [ids[i] for i in part], pad_id, runtime.device).softmax(-1).cpu()
             )
