@@ -176,3 +176,10 @@ def test_what_is_missing_is_said(bench: Bench) -> None:
         bench.labels(few, task=plain)
     with pytest.raises(ConfigError, match="name these with weak_label"):
         parse_labels({"kind": "file-labels", "path": str(bench.folder / "few.csv")})
+
+
+def test_dawid_skene_is_refused_where_raters_are_not_persons(bench: Bench) -> None:
+    """The third rating of every sentence taken for one person: weights that mean nothing."""
+    with pytest.raises(ConfigError, match="dawid-skene weighs persons"):
+        bench.cells("raters:3:dawid-skene", task="movie-snippets")
+    assert bench.cells("raters:3:majority", task="movie-snippets")

@@ -119,6 +119,7 @@ class Graph:
 
         def make() -> Step:
             if not isinstance(c.supervisor, ModelSpec):
+                _wants_known_raters(c)
                 drawn = isinstance(c.supervisor, RaterLabels) and c.supervisor.k is not None
                 spec = WeakLabelsSpec(supervisor=c.supervisor, seed=c.seed if drawn else 0)
                 return steps.weak_labels(rows.loaded, rows.split, spec)
@@ -277,6 +278,17 @@ class Graph:
         made = self._features(rows.examples, model, features)
         more = {steps.ORACLE: rows.test} if c.method.stop == "oracle" else {}
         return steps.probe(made, rows.split, labels, spec, f"head of {model.name}, seed {c.seed}", **more)
+
+
+def _wants_known_raters(c: Cell) -> None:
+    given = c.supervisor
+    if not isinstance(given, RaterLabels) or given.path is not None:
+        return
+    if given.aggregate == "dawid-skene" and not c.task.raters_known:
+        raise ConfigError(
+            f"supervisor {given.name}: dawid-skene weighs persons, and nobody knows which ratings of {c.task.name} are "
+            "of one person; use raters:3 or raters:3:majority"
+        )
 
 
 def _wants_decoder(model: ModelSpec, method: Method) -> None:

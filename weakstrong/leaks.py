@@ -31,7 +31,9 @@ GROUP_LIMIT = 0.2
 MAJORITY_LIMIT = 0.6
 """a class with a larger share of a half,"""
 MARGIN = 0.05
-"""and a baseline whose interval begins further than this above chance."""
+"""and a baseline whose interval begins further than this above chance,"""
+WORD_MARGIN = 0.1
+"""or this, for a single word: in a sentence about a film it is part of what is asked for, not a leak."""
 
 
 class Level(StrEnum):
@@ -303,7 +305,7 @@ def _scored(
     score = _wilson(int((said_T == label_T)[covered_T].sum()), rows)
     numbers |= {"accuracy": score.value, "low": score.low, "high": score.high}
     of = "" if rows == len(said_T) else f" on the {numbers['covered']:.1%} of test rows it covers"
-    leaks = score.low > chance + MARGIN
+    leaks = score.low > chance + (WORD_MARGIN if name.endswith("word") else MARGIN)
     met = Counter(key for key, said in zip(key_T, said_T.tolist(), strict=False) if said >= 0)
     right = Counter(key for key, hit in zip(key_T, (said_T == label_T).tolist(), strict=False) if hit)
     # Ties go by the alphabet, so that the order of rows does not show.

@@ -32,6 +32,7 @@ class RatedTask(Task):
 
     licence: ClassVar[str] = "MIT"
     class_names: ClassVar[tuple[str, ...]] = ("negative", "positive")
+    raters_known: ClassVar[bool] = False
     noun: ClassVar[str] = "sentences"
     """What notes call the rows."""
     sha256: ClassVar[str]

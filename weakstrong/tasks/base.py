@@ -53,6 +53,9 @@ class Task(Spec):
     instruction: ClassVar[str] = "Say which class the text belongs to."
     """What a prompt asks of a model (paper §5.2.1); the classes are listed after it."""
 
+    raters_known: ClassVar[bool] = True
+    """Whether the same place in ``votes`` is the same person in every row."""
+
     @property
     def name(self) -> str:
         """How tables and figures call this task."""
