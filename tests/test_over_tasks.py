@@ -73,3 +73,10 @@ def test_what_is_not_alike_is_not_joined() -> None:
     found = {r["method"]: r for r in over_tasks(naive + oracle)}
     assert found["early-stop:on=oracle"]["wilcoxon_p"] is None
     assert found["early-stop:on=oracle"]["uses_ground_truth"]
+
+
+def test_a_negative_summed_gap_gives_no_number() -> None:
+    """Human raters above every ceiling: a loss by a negative gap read as a recovery of 103 %."""
+    rows = [row(f"t{i}", "naive", (0.97, 0.86, 0.87), pgr=1.1, pgr_defined=False) for i in range(4)]
+    (found,) = over_tasks(rows)
+    assert (found["pgr_summed"], found["pgr_median"], found["n_defined"]) == (None, None, 0)

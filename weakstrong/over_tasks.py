@@ -17,7 +17,7 @@ def over_tasks(aggregate: Sequence[Mapping[str, Any]], level: float = 0.95) -> l
 
     ``pgr_median`` is over the tasks whose PGR is defined (``n_defined`` of ``n_tasks``), with the exact distribution-free
     interval of a median from order statistics (none below six tasks). ``pgr_summed`` is the summed gain of all tasks by
-    their summed gap, undefined tasks included. ``wilcoxon_p`` and ``sign_p`` compare the student's accuracy with that of
+    their summed gap, undefined tasks included; None where supervisors are better than ceilings, all in all. ``wilcoxon_p`` and ``sign_p`` compare the student's accuracy with that of
     naive, task by task, both exact and two-sided; ``wilcoxon_p_holm`` adjusts over all rows of the list. Accuracies and
     gains are shares in [0, 1].
     """
@@ -32,16 +32,17 @@ def over_tasks(aggregate: Sequence[Mapping[str, Any]], level: float = 0.95) -> l
         pgr_T = [float(r["pgr"]) if r["pgr_defined"] else math.nan for r in by_task.values()]
         found = median_over_tasks(pgr_T)
         low, high = _interval([p for p in pgr_T if not math.isnan(p)], level)
-        scores = (
+        scores = [
             [r[f"{arm}_score"] for r in by_task.values()] for arm in ("supervisor", "student", "ceiling")
-        )
+        ]
+        gap = sum(scores[2]) - sum(scores[0])
         one |= {
             "n_tasks": len(by_task),
             "n_defined": found.n_defined,
             "pgr_median": _finite(found.median),
             "pgr_median_low": low,
             "pgr_median_high": high,
-            "pgr_summed": _finite(ratio_of_summed_gaps(*scores)),
+            "pgr_summed": _finite(ratio_of_summed_gaps(*scores)) if gap > 0 else None,
             "uses_ground_truth": any(r["uses_ground_truth"] for r in by_task.values()),
         }
         rows.append(one | _against_naive(key, by_task, groups))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal
@@ -160,17 +161,19 @@ class PreferenceFileTask(Task):
         if self.label is None:
             right = True if self.chosen else None
             return [right] * len(table[str(self._sides[0])]), []
-        second_is = self.second_is.strip().lower()
-        cells = [None if c is None else c.lower() for c in map(cell, table[self.label])]
+        second_is = _plain(self.second_is) or ""
+        cells = [_plain(v) for v in table[self.label]]
         ties = TIES - {second_is}
         found = sorted({c for c in cells if c is not None and c not in ties})
-        meaning = self._meaning(found, second_is)
+        # Weak labels alone will do, so a column of ground truth may still be empty.
+        meaning = self._meaning(found, second_is) if found or not self.weak_label else {}
         notes = [] if second_is else [f"label {n!r} means {CLASSES[y]}" for n, y in meaning.items()]
+        left_out = "without ground truth" if self.weak_label else "dropped"
         for count, what in (
             (sum(c in ties for c in cells), "ties"),
-            (cells.count(None), "rows without a label"),
+            (cells.count(None), "empty labels"),
         ):
-            notes += [f"{count} {what} dropped"] if count and not self.weak_label else []
+            notes += [f"{count} {what} {left_out}"] if count else []
         return [None if c is None or c in ties else bool(meaning[c]) for c in cells], notes
 
     def _meaning(self, found: Sequence[str], second_is: str) -> dict[str, int]:
@@ -215,6 +218,16 @@ class PreferenceFileTask(Task):
                 )
             found.append(share)
         return found
+
+
+def _plain(label: object) -> Cell:
+    """A label in lower case; 1.0, which a spreadsheet makes of 1 beside empty cells, is 1.
+
+    >>> _plain(" B "), _plain("1.0"), _plain("0.5"), _plain("")
+    ('b', '1', '0.5', None)
+    """
+    text = cell(label)
+    return None if text is None else re.sub(r"(?<=^\d)\.0+$", "", text.lower())
 
 
 def _share(value: Cell) -> float | None:
