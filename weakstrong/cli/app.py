@@ -53,16 +53,22 @@ app = typer.Typer(
 )
 
 
-def _experiment(
-    path: Path | None, flags: dict[str, Any], columns: dict[str, Any], data_dir: Path | None
-) -> Any:
+AXES = (
+    *("task", "supervisor", "student", "method", "seeds", "regime"),
+    *("train_rows", "validation_rows", "test_rows"),
+)
+COLUMNS = (
+    *("text", "label", "group", "id", "weak_label", "paraphrase", "rater"),
+    *("prompt", "chosen", "rejected", "first", "second"),
+)
+
+
+def _experiment(given: dict[str, Any]) -> Any:
+    """The experiments that the options of `run` or `plan` mean."""
     from weakstrong.cli.axes import build_experiments
 
-    return build_experiments(path, flags, columns, data_dir)
-
-
-def _axes(**flags: Any) -> dict[str, Any]:
-    return {name: value for name, value in flags.items() if value is not None}
+    flags, columns = ({n: given[n] for n in names if given[n] is not None} for names in (AXES, COLUMNS))
+    return build_experiments(given["experiment"], flags, columns, given["data_dir"])
 
 
 @app.command()
@@ -107,35 +113,10 @@ def run(
 
     Example: `w2s run --task file:texts.csv --text body --label stars --supervisor minilm-l6 --student smollm2-135m:22`
     """
+    given = dict(locals())
     from weakstrong.cli.console import run_and_show
 
-    flags = _axes(
-        task=task,
-        supervisor=supervisor,
-        student=student,
-        method=method,
-        seeds=seeds,
-        regime=regime,
-        train_rows=train_rows,
-        validation_rows=validation_rows,
-        test_rows=test_rows,
-    )
-    columns = _axes(
-        text=text,
-        label=label,
-        group=group,
-        id=id,
-        weak_label=weak_label,
-        paraphrase=paraphrase,
-        rater=rater,
-        prompt=prompt,
-        chosen=chosen,
-        rejected=rejected,
-        first=first,
-        second=second,
-    )
-    planned = _experiment(experiment, flags, columns, data_dir)
-    raise typer.Exit(run_and_show(planned, store, report, device, as_json))
+    raise typer.Exit(run_and_show(_experiment(given), store, report, device, as_json))
 
 
 @app.command()
@@ -167,34 +148,10 @@ def plan(
     as_json: JsonOption = False,
 ) -> None:
     """Show what `run` would do: cells, steps, and what is stored already. Computes nothing, imports no torch."""
+    given = dict(locals())
     from weakstrong.cli.listings import show_plan
 
-    flags = _axes(
-        task=task,
-        supervisor=supervisor,
-        student=student,
-        method=method,
-        seeds=seeds,
-        regime=regime,
-        train_rows=train_rows,
-        validation_rows=validation_rows,
-        test_rows=test_rows,
-    )
-    columns = _axes(
-        text=text,
-        label=label,
-        group=group,
-        id=id,
-        weak_label=weak_label,
-        paraphrase=paraphrase,
-        rater=rater,
-        prompt=prompt,
-        chosen=chosen,
-        rejected=rejected,
-        first=first,
-        second=second,
-    )
-    show_plan(_experiment(experiment, flags, columns, data_dir), store, as_json)
+    show_plan(_experiment(given), store, as_json)
 
 
 @app.command()
