@@ -53,8 +53,8 @@ class Item:
 class DatasetTask(Task):
     """A public data set, from the hub at a pinned commit, or from its original files in ``data_dir``.
 
-    Records of both have the hub's fields: `original` brings an original file into that form. All labelled rows of
-    the data set are used; where it has a test part of its own, test rows come from there.
+    Records of both have the hub's fields: `original` brings an original file into that form. The labelled rows of
+    the parts named in `hub` are used; where it has a test part of its own, test rows come from there.
     """
 
     located: ClassVar[tuple[str, ...]] = ("data_dir",)
