@@ -156,3 +156,26 @@ def test_predictions_of_large_logits_are_probabilities() -> None:
     """exp overflow for confident heads."""
     probs_MC = predict(np.array([[1e4, -1e4]], np.float32), np.eye(2, dtype=np.float32))
     np.testing.assert_array_equal(probs_MC, [[1.0, 0.0]])
+
+
+@pytest.mark.parametrize(("width", "classes"), [(384, 2), (576, 3), (50, 2)])
+def test_a_head_has_the_same_bits_in_any_company(width: int, classes: int) -> None:
+    """A run that was killed trains other heads together than an undisturbed one, and must give the same numbers."""
+    features_MD = np.random.default_rng(0).standard_normal((400, width)).astype(np.float32)
+
+    def head(seed: int, labels: int) -> HeadTask:
+        rows = np.random.default_rng(seed).permutation(400)
+        probs_NC = np.random.default_rng([seed, labels]).dirichlet(np.ones(classes), 400).astype(np.float32)
+        train, validation = rows[:200], rows[200:250]
+        return HeadTask(features_MD, train, validation, probs_NC[train], probs_NC[validation], seed)
+
+    names = [(seed, labels) for seed in range(4) for labels in range(11)]
+    together = {name: head(*name) for name in names}
+    method, spec = parse_method("confidence"), Probe(epochs=2, dropout=0.1)
+    train_heads(list(together.values()), spec, method, Runtime())
+    order = np.random.default_rng(1).permutation(len(names))
+    for part in np.split(order, [1, 4, 9, 26]):
+        company = {names[i]: head(*names[i]) for i in part}
+        train_heads(list(company.values()), spec, method, Runtime())
+        for name, alone in company.items():
+            assert np.array_equal(alone.weight_DC, together[name].weight_DC), (name, len(part))

@@ -4,9 +4,14 @@ One base class; each child also inherits the builtin it refines, so ``except Val
 A message names the thing, says what was found, what was wanted and what to do.
 """
 
+from weakstrong.redact import without_secrets
+
 
 class WeakStrongError(Exception):
-    """Base of every error raised on purpose by this package."""
+    """Base of every error raised on purpose by this package. Its words hold no credentials of URLs and no secrets."""
+
+    def __str__(self) -> str:
+        return without_secrets(super().__str__())
 
 
 class ConfigError(WeakStrongError, ValueError):
@@ -46,8 +51,27 @@ class RecipeMismatchError(StoreError):
 
 
 class CorruptResultError(StoreError):
-    """A stored file does not have the size or digest its record names."""
+    """A stored file does not have the size or digest its record names, or the record not its own.
+
+    Attributes:
+        name: kind of the step whose result is damaged.
+        key: that step's key; `Store.set_aside` takes both.
+    """
+
+    def __init__(self, message: str, name: str = "", key: str = "") -> None:
+        super().__init__(message)
+        self.name, self.key = name, key
 
 
 class TrainingError(WeakStrongError, ArithmeticError):
     """Training left the numbers, e.g. a loss that is not finite."""
+
+
+class Stopped(KeyboardInterrupt):  # noqa: N818  it is no error, and no handler of errors may swallow it
+    """A step was asked to stop (SIGTERM, Ctrl-C) and saved its state; the same command continues there.
+
+    Attributes:
+        signal: number of the signal that asked.
+    """
+
+    signal = 2

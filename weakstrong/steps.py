@@ -260,7 +260,7 @@ def probe(
     """
     group = f"probe {spec.training.canonical_json} {spec.method.canonical_json}"
     inputs = {"features": features, "split": split, "labels": labels} | more
-    return Step("probe", 2, spec, inputs, "weakstrong.builders.fits:build_probe", group, title)
+    return Step("probe", 3, spec, inputs, "weakstrong.builders.fits:build_probe", group, title)
 
 
 def finetune(

@@ -31,6 +31,28 @@ def batches_by_length(lengths_N: Sequence[int], budget: int) -> list[IntArray]:
     return batches
 
 
+def share_of_batch(lengths_N: Sequence[int], budget: int, rank: int, size: int, even: bool) -> list[IntArray]:
+    """The micro-batches of process ``rank`` of ``size``: rows are dealt by length, so that all have alike much to do.
+
+    An empty micro-batch stands for a pass that counts for nothing: where a process has no row at all, and with
+    ``even`` until all processes have equally many.
+
+    >>> [[b.tolist() for b in share_of_batch([3, 9, 4], 8, rank, 2, even=True)] for rank in (0, 1)]
+    [[[0], [1]], [[2], []]]
+    """
+    if size == 1:
+        return batches_by_length(lengths_N, budget)
+    lengths = np.asarray(lengths_N)
+    longest_first = np.argsort(-lengths, kind="stable")
+    cuts = []
+    for other in range(size):
+        rows = longest_first[other::size]
+        cuts.append([rows[part] for part in batches_by_length(lengths[rows].tolist(), budget)])
+    passes = max(len(cut) for cut in cuts) if even else 1
+    nothing: IntArray = np.empty(0, np.int64)
+    return cuts[rank] + [nothing] * (passes - len(cuts[rank]))
+
+
 def epoch_batches(
     lengths_N: Sequence[int], batch_rows: int, seed: int, epoch: int, group_by_length: bool, window: int = 16
 ) -> list[IntArray]:

@@ -19,9 +19,11 @@ from weakstrong.models._load import classification_layer, load_classifier
 from weakstrong.models.base import ModelSpec
 from weakstrong.training.checkpoint import Checkpoint
 from weakstrong.training.comparisons import REWARD, Text, are_pairs, one_output
+from weakstrong.training.distributed import all_or_none
 from weakstrong.training.features import tokenize_rows
 from weakstrong.training.fit import History, Rows, fit
-from weakstrong.training.spec import Finetune, Runtime
+from weakstrong.training.sharding import gathered, needs_shards, shard
+from weakstrong.training.spec import Finetune, Lora, Runtime
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -33,6 +35,47 @@ def _old_names() -> Iterator[None]:
         warnings.filterwarnings("ignore", ".*deprecated and will be removed in v6", FutureWarning)
         warnings.filterwarnings("ignore", "fan_in_fan_out")
         yield
+
+
+def _load(
+    model: ModelSpec,
+    classes: tuple[str, ...],
+    pairs: bool,
+    spec: Finetune,
+    seed: int,
+    folder: Path | None,
+    head_DC: FloatArray | None,
+) -> tuple[Any, Any]:
+    """The classifier (of pairs, the reward model) to start from, on the CPU, and its tokenizer."""
+    network, tokenizer = load_classifier(
+        model, REWARD if pairs else classes, spec.head, spec.dropout, seed, folder
+    )
+    if head_DC is not None:
+        layer, head_DC = classification_layer(network), one_output(head_DC) if pairs else head_DC
+        if layer.weight.shape != head_DC.T.shape:
+            raise ModelError(
+                f"{model.name}: a probe's head has shape {head_DC.T.shape}, its classification layer "
+                f"{tuple(layer.weight.shape)}; lp-ft needs a decoder"
+            )
+        with torch.no_grad():
+            layer.weight.copy_(torch.from_numpy(np.ascontiguousarray(head_DC.T)))
+    return network, tokenizer
+
+
+def _with_adapters(network: nn.Module, lora: Lora, dropout: float, seed: int) -> Any:
+    from peft import LoraConfig, TaskType, get_peft_model
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        adapters = LoraConfig(
+            task_type=TaskType.SEQ_CLS,
+            r=lora.rank,
+            lora_alpha=lora.alpha,
+            target_modules="all-linear",
+            lora_dropout=dropout,
+        )
+        with _old_names():
+            return get_peft_model(network, adapters)
 
 
 def finetune(
@@ -55,6 +98,10 @@ def finetune(
     On comparisons (pairs of texts) a reward model is trained: one output, whose difference between the second and the
     first text is the log-odds of the second class (paper A.3). Its head starts from the unembedding row of "0".
 
+    Where several processes share the step (`weakstrong.training.distributed.group`) all of them call this with equal
+    arguments, all get the model and the history, and only the main one needs ``scratch``. A model above
+    `Runtime.shard_above` is trained in shards; it must fit whole, in float32, on one device before and after.
+
     Args:
         scratch: folder for checkpoints; a state found there is continued.
         view: another view of every training text, for methods that have one.
@@ -63,42 +110,26 @@ def finetune(
 
     Returns:
         the model in float32 and evaluation mode (adapters merged), its tokenizer, and the history.
+
+    Raises:
+        TrainingError: when the loss is not finite, or another process failed.
+        Stopped: if asked to stop; the state is in ``scratch``.
     """
-    pairs = are_pairs(train[0])
-    network, tokenizer = load_classifier(
-        model, REWARD if pairs else classes, spec.head, spec.dropout, seed, folder
-    )
-    if head_DC is not None:
-        layer, head_DC = classification_layer(network), one_output(head_DC) if pairs else head_DC
-        if layer.weight.shape != head_DC.T.shape:
-            raise ModelError(
-                f"{model.name}: a probe's head has shape {head_DC.T.shape}, its classification layer "
-                f"{tuple(layer.weight.shape)}; lp-ft needs a decoder"
-            )
-        with torch.no_grad():
-            layer.weight.copy_(torch.from_numpy(np.ascontiguousarray(head_DC.T)))
-    network.to(runtime.device)
+    with all_or_none(f"loading {model.name}"):
+        network, tokenizer = _load(model, classes, are_pairs(train[0]), spec, seed, folder, head_DC)
+    sharded = needs_shards(network, runtime)
+    if not sharded:
+        network.to(runtime.device)
     if runtime.device == "cpu" and hasattr(network, "set_attn_implementation"):
         # On short rows the fused kernel's backward pass costs more than plain products (benchmarks/speed.py).
         network.set_attn_implementation("eager")
     if spec.lora is not None:
-        from peft import LoraConfig, TaskType, get_peft_model
-
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            adapters = LoraConfig(
-                task_type=TaskType.SEQ_CLS,
-                r=spec.lora.rank,
-                lora_alpha=spec.lora.alpha,
-                target_modules="all-linear",
-                lora_dropout=spec.dropout,
-            )
-            with _old_names():
-                network = get_peft_model(network, adapters)
+        network = _with_adapters(network, spec.lora, spec.dropout, seed)
     if runtime.gradient_checkpointing:
         with _old_names():
             network.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         network.enable_input_require_grads()
+    frame = shard(network, runtime.device) if sharded else None
     rows = [
         Rows(tokenize_rows(tokenizer, t, spec.max_tokens), torch.from_numpy(p))
         for t, p in (train, validation)
@@ -115,8 +146,10 @@ def finetune(
         spec,
         seed,
         runtime,
-        Checkpoint(scratch, runtime.checkpoint_seconds),
+        Checkpoint(scratch, runtime.checkpoint_seconds, runtime.kept),
     )
+    if frame is not None:
+        network = gathered(network, frame, runtime.device)
     if runtime.gradient_checkpointing:
         with _old_names():
             network.gradient_checkpointing_disable()

@@ -14,14 +14,22 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint as checkpoint_pass
 
-from weakstrong.errors import ModelError, TrainingError
+from weakstrong.errors import ModelError, Stopped, TrainingError
 from weakstrong.models._load import load_language_model, quiet_transformers
 from weakstrong.models.base import ModelSpec
-from weakstrong.training.batching import batches_by_length, epoch_batches, steps_per_epoch
+from weakstrong.training.batching import (
+    batches_by_length,
+    epoch_batches,
+    share_of_batch,
+    steps_per_epoch,
+)
 from weakstrong.training.checkpoint import Checkpoint, trained
+from weakstrong.training.distributed import all_or_none, any_rank, from_main, gather, is_main, joined
 from weakstrong.training.features import pad, tokenize
-from weakstrong.training.fit import learning_rate, make_accelerator
+from weakstrong.training.fit import learning_rate, make_accelerator, passes, prepare, stopped_words
+from weakstrong.training.sharding import gathered, is_sharded, needs_shards, shard
 from weakstrong.training.spec import Finetune, Generative, Runtime
 
 CHUNK_TOKENS = 1024
@@ -40,7 +48,9 @@ def tune(
     """Train a decoder on ``texts`` and write it to ``out`` as an ordinary Hugging Face folder.
 
     The loss of a batch is the mean over all its predicted tokens, in nats; the result does not depend on micro-batches
-    (up to rounding), nor on a kill and resumption from ``scratch``.
+    (up to rounding), nor on a kill and resumption from ``scratch``, nor on how many processes share the step (all of
+    them call this; weights within 1e-5 in float32 in the tests). Only the main process needs ``scratch`` and writes
+    ``out``.
 
     Returns:
         ``losses`` (step, mean loss since the last entry), ``tokens``, ``steps``, ``seconds``, ``resumed_at``.
@@ -48,9 +58,13 @@ def tune(
     Raises:
         ModelError: for an encoder, or texts without a token to predict.
         TrainingError: when the loss is not finite; it names the step.
+        Stopped: if asked to stop; the state is in ``scratch``.
     """
-    network, tokenizer = load_language_model(model)
-    network.to(runtime.device)
+    with all_or_none(f"loading {model.name}"):
+        network, tokenizer = load_language_model(model)
+    sharded = needs_shards(network, runtime)
+    if not sharded:
+        network.to(runtime.device)
     if runtime.device == "cpu" and hasattr(network, "set_attn_implementation"):
         network.set_attn_implementation("eager")  # as in finetuning: quicker on short rows
     ids = _rows(tokenizer, texts, spec, seed)
@@ -62,19 +76,22 @@ def tune(
         learning_rate=spec.learning_rate, epochs=spec.epochs, warmup=spec.warmup, precision=spec.precision
     )
     accelerator = make_accelerator(pace, runtime.device)
-    optimizer = torch.optim.AdamW(
+    alone = joined()[1] == 1
+    module = network if alone else NextTokenLoss(network)
+    frame = shard(module, runtime.device) if sharded else None
+    raw_optimizer = torch.optim.AdamW(
         list(trained(network).values()), lr=spec.learning_rate, weight_decay=0.0, fused=True
     )
-    wrapped, optimizer = accelerator.prepare(network, optimizer)
-    raw, raw_optimizer = accelerator.unwrap_model(wrapped), optimizer.optimizer
-    checkpoint = Checkpoint(scratch, runtime.checkpoint_seconds)
+    wrapped, optimizer = prepare(accelerator, module, raw_optimizer)
+    checkpoint = Checkpoint(scratch, runtime.checkpoint_seconds, runtime.kept)
+    gradient = add_gradient if alone else add_shared_gradient
     lengths = [len(row) for row in ids]
     per_epoch = steps_per_epoch(len(ids), spec.batch_rows)
     steps = per_epoch * spec.epochs
     note = max(1, steps // 10)
     summary: dict[str, Any] = {"losses": [], "tokens": 0, "steps": steps, "seconds": 0.0, "resumed_at": 0}
     step, recent = 0, []
-    saved = checkpoint.load(raw, raw_optimizer)
+    saved = checkpoint.load(network, raw_optimizer)
     if saved is not None:
         step, recent, summary = saved["step"], saved["recent"], saved["summary"]
         summary["resumed_at"] = step
@@ -87,10 +104,10 @@ def tune(
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(pace, step, steps)
             batch = [ids[i] for i in rows]
-            loss = add_gradient(accelerator, wrapped, tokenizer.pad_token_id, batch, runtime)
+            loss = gradient(accelerator, wrapped, tokenizer.pad_token_id, batch, runtime)
             if not math.isfinite(loss):
                 raise TrainingError(f"the loss is {loss} at step {step + 1} of {steps}; lower learning_rate")
-            accelerator.clip_grad_norm_(list(trained(raw).values()), spec.clip_norm)
+            accelerator.clip_grad_norm_(list(trained(network).values()), spec.clip_norm)
             optimizer.step()
             optimizer.zero_grad()
             step += 1
@@ -100,14 +117,22 @@ def tune(
             if step % note == 0 or step == steps:
                 summary["losses"].append((step, float(np.mean(recent))))
                 recent = []
-            if checkpoint.due():
-                checkpoint.save(raw, raw_optimizer, {"step": step, "recent": recent, "summary": summary})
-            runtime.report(step, steps, f"step {step}/{steps}, loss {loss:.3f}")
+            due, stopping = any_rank(checkpoint.due(), runtime.should_stop())
+            if due or stopping:
+                meta = {"step": step, "recent": recent, "summary": summary}
+                checkpoint.save(network, raw_optimizer, meta)
+            if is_main():
+                runtime.report(step, steps, f"step {step}/{steps}, loss {loss:.3f}")
+            if stopping:
+                raise Stopped(stopped_words(step, steps, checkpoint))
     accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)
-    with quiet_transformers():
-        raw.save_pretrained(out)
-        tokenizer.save_pretrained(out)
-    return summary
+    if frame is not None:
+        network = gathered(module, frame, runtime.device).network
+    if is_main():
+        with quiet_transformers():
+            network.save_pretrained(out)
+            tokenizer.save_pretrained(out)
+    return dict(from_main(summary))
 
 
 def _rows(tokenizer: Any, texts: Sequence[str], spec: Generative, seed: int) -> list[list[int]]:
@@ -138,23 +163,70 @@ def add_gradient(
     return total
 
 
+def summed_loss(network: Any, logits_PV: Tensor, target_P: Tensor) -> Tensor:
+    """Summed loss in nats, from the logits over the vocabulary; Gemma squeezes its logits first."""
+    cap = getattr(network.config, "final_logit_softcapping", None)
+    if cap is not None:
+        logits_PV = cap * torch.tanh(logits_PV / cap)
+    return nn.functional.cross_entropy(logits_PV.float(), target_P, reduction="sum")
+
+
 def _backward(
     accelerator: Any, model: nn.Module, hidden_PD: Tensor, target_P: Tensor, predicted: int
 ) -> float:
     """Backward through the unembedding chunk by chunk, so that logits of few tokens are held, then the body once."""
     held_PD = hidden_PD.detach().requires_grad_()
-    unembed, cap = model.get_output_embeddings(), getattr(model.config, "final_logit_softcapping", None)
+    unembed = model.get_output_embeddings()
     total = 0.0
     for start in range(0, len(target_P), CHUNK_TOKENS):
         with accelerator.autocast():
             logits = unembed(held_PD[start : start + CHUNK_TOKENS])
-        if cap is not None:
-            logits = cap * torch.tanh(logits / cap)
-        loss = nn.functional.cross_entropy(
-            logits.float(), target_P[start : start + CHUNK_TOKENS], reduction="sum"
-        )
+        loss = summed_loss(model, logits, target_P[start : start + CHUNK_TOKENS])
         (loss / predicted).backward()
         total += loss.item() / predicted
     assert held_PD.grad is not None
     hidden_PD.backward(held_PD.grad)
     return total
+
+
+class NextTokenLoss(nn.Module):  # type: ignore[misc]  # torch is not read by mypy here
+    """A language model as a function from tokens to the summed loss in nats: one pass that DDP and FSDP2 can watch.
+
+    The logits are made again, chunk by chunk, in the backward pass, so that those of few tokens are held.
+    """
+
+    def __init__(self, network: Any) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
+        hidden_BTD = self.network.get_decoder()(
+            input_ids=ids_BT, attention_mask=mask_BT, use_cache=False
+        ).last_hidden_state
+        real_BT = mask_BT[:, 1:].bool()
+        hidden_PD, target_P = hidden_BTD[:, :-1][real_BT], ids_BT[:, 1:][real_BT]
+        starts = range(0, len(target_P), CHUNK_TOKENS)
+        chunks = [slice(start, start + CHUNK_TOKENS) for start in starts]
+        losses = [checkpoint_pass(self.chunk, hidden_PD[c], target_P[c], use_reentrant=False) for c in chunks]
+        return torch.stack(losses).sum()
+
+    def chunk(self, hidden_PD: Tensor, target_P: Tensor) -> Tensor:
+        """Summed loss of some predicted tokens."""
+        return summed_loss(self.network, self.network.get_output_embeddings()(hidden_PD), target_P)
+
+
+def add_shared_gradient(
+    accelerator: Any, model: nn.Module, pad_id: int, batch: Sequence[Sequence[int]], runtime: Runtime
+) -> float:
+    """`add_gradient` where several processes share the batch; ``model`` is a prepared `NextTokenLoss`."""
+    rank, size = joined()
+    predicted, total = sum(len(row) - 1 for row in batch), 0.0
+    lengths, budget = [len(row) for row in batch], runtime.micro_batch_tokens
+    parts = share_of_batch(lengths, budget, rank, size, even=is_sharded(model))
+    for part, counts, sync in passes(accelerator, model, parts):
+        ids_BT, mask_BT = pad([batch[i] for i in part], pad_id, runtime.device)
+        with sync:
+            loss = model(ids_BT, mask_BT) * counts / predicted
+            accelerator.backward(loss * size)  # DDP and FSDP2 take the mean over processes
+        total += loss.item()
+    return float(gather([total]).sum())

@@ -1,6 +1,6 @@
 """Linear heads on frozen features, many trained together.
 
-Legend: G groups of K heads on the same rows, H = G·K heads, X = K·C, N training rows, B rows of a batch, V validation rows, M rows of a feature matrix, D width, C classes.
+Legend: G groups of K heads on the same rows, H = G·K heads, X = K·C columns, filled up, N training rows, B rows of a batch, V validation rows, M rows of a feature matrix, D width, C classes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from weakstrong.errors import TrainingError
 from weakstrong.methods.base import Method
@@ -19,6 +19,8 @@ from weakstrong.training.average import ema_decay
 from weakstrong.training.spec import Probe, Runtime
 
 FloatArray = npt.NDArray[np.float32]
+COLUMNS = 16
+"""Columns of a product are filled up to a multiple of this, so that a head's bits do not depend on its company."""
 
 
 @dataclass
@@ -94,14 +96,17 @@ def _train_chunk(groups: Sequence[Sequence[HeadTask]], spec: Probe, method: Meth
     head_H1 = torch.arange(heads, device=device).unsqueeze(1)
 
     def by_head(values_GBX: Tensor) -> Tensor:
-        """[G, B, K·C] to [H, B, C]."""
-        return values_GBX.unflatten(-1, (each, classes)).transpose(1, 2).flatten(0, 1)
+        """[G, B, X] to [H, B, C]."""
+        real_GBX = values_GBX[..., : each * classes]
+        return real_GBX.unflatten(-1, (each, classes)).transpose(1, 2).flatten(0, 1)
 
     def by_group(values_HBC: Tensor) -> Tensor:
-        """[H, B, C] to [G, B, K·C]."""
-        return values_HBC.unflatten(0, (count, each)).transpose(1, 2).flatten(2, 3)
+        """[H, B, C] to [G, B, X]."""
+        real_GBX = values_HBC.unflatten(0, (count, each)).transpose(1, 2).flatten(2, 3)
+        return nn.functional.pad(real_GBX, (0, columns - each * classes))
 
-    weight_GDX = torch.zeros(count, width, each * classes, device=device)
+    columns = -(-each * classes // COLUMNS) * COLUMNS
+    weight_GDX = torch.zeros(count, width, columns, device=device)
     first_moment, second_moment = torch.zeros_like(weight_GDX), torch.zeros_like(weight_GDX)
     best_GDX, best_H = weight_GDX.clone(), torch.full((heads,), -1.0, device=device)
     failed_H = torch.zeros(heads, dtype=torch.bool, device=device)
@@ -145,7 +150,7 @@ def _train_chunk(groups: Sequence[Sequence[HeadTask]], spec: Probe, method: Meth
             score_H = (guess_HV == answers_HV).float().mean(-1)
             better_H = torch.ones_like(failed_H) if method.stop == "last" else (score_H > best_H)
             best_H = torch.where(better_H, score_H, best_H)
-            better_G1X = better_H.view(count, each, 1).expand(-1, -1, classes).reshape(count, 1, -1)
+            better_G1X = by_group(better_H.view(-1, 1, 1).expand(-1, 1, classes))
             best_GDX = torch.where(better_G1X, average_GDX, best_GDX)
         for task, score, better in zip(tasks, score_H.tolist(), better_H.tolist(), strict=True):
             task.history.append(score)

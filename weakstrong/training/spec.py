@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -130,10 +131,16 @@ class Runtime:
         device: torch device of the step.
         forward_tokens: padded tokens per batch of a forward pass.
         micro_batch_tokens: padded tokens per forward and backward pass; a batch is cut to fit, with the same result.
-        checkpoint_seconds: time between checkpoints of a finetuning step.
+        checkpoint_seconds: time between checkpoints of a training step.
+        processes: processes that share one training step (torchrun); 1: none but this one.
+        threads: threads of a step on the CPU; empty: as many as torch takes.
+        shard_above: parameters of a model above which processes that share a step hold shards of it (FSDP2); a smaller
+            one is held whole by each (DDP).
         gradient_checkpointing: trade time for memory in finetuning.
         head_bytes: memory for features of heads that train together.
         progress: called with (done, total, words) from inside a step.
+        stopping: asked between training steps; once it says yes, the step saves its state and raises `Stopped`.
+        kept: called with the scratch folder after each checkpoint, to take it somewhere safer.
     """
 
     device: str = "cpu"
@@ -142,7 +149,16 @@ class Runtime:
     checkpoint_seconds: float = 120.0
     gradient_checkpointing: bool = False
     head_bytes: int = 256 * 2**20
+    processes: int = 1
+    threads: int | None = None
+    shard_above: int = 1_000_000_000
     progress: ProgressCall | None = None
+    stopping: Callable[[], bool] | None = None
+    kept: Callable[[Path], None] | None = None
+
+    def should_stop(self) -> bool:
+        """Whether the step is asked to save its state and stop."""
+        return self.stopping is not None and self.stopping()
 
     def report(self, done: float, total: float, words: str) -> None:
         """Pass progress on, if anyone listens."""
