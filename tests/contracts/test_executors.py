@@ -1,0 +1,228 @@
+"""What every executor must do: the same results, in order, whatever raises, dies or is damaged on the way."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import weakstrong
+from weakstrong.errors import ConfigError, StoreError
+from weakstrong.executors.base import EXECUTORS, Session
+from weakstrong.notes import failures
+from weakstrong.schedule import TRIES, run_steps
+from weakstrong.store import Step, Store
+
+ROOT = Path(weakstrong.__file__).parent.parent
+SESSIONS = {
+    "local": "local",
+    "process": "process:workers=2",
+    "ray": "ray:retries=0",
+    "slurm": "slurm:cluster=local",
+}
+
+BUILDERS = """
+import os, signal, time
+from pathlib import Path
+from typing import Literal
+from weakstrong.errors import DataError
+from weakstrong.spec import Spec
+from weakstrong.store import Step
+
+class Sum(Spec):
+    kind: Literal["test-sum"] = "test-sum"
+    name: str
+    mark: str = ""
+
+def step(name, builder="add", mark="", group="", **inputs):
+    spec = Sum(name=name, mark=str(mark))
+    return Step("sum", 1, spec, inputs, f"executor_builders:{builder}", group, title=name)
+
+def add(jobs, runtime):
+    for job in jobs:
+        total = 1 + sum(int((folder / "total").read_text()) for folder in job.inputs.values())
+        (job.out / "total").write_text(str(total))
+        job.summary["total"] = total
+
+def talk(jobs, runtime):
+    print("a line that a library prints")
+    os.system("echo and a line of a child process")
+    add(jobs, runtime)
+
+def refuse(jobs, runtime):
+    raise DataError("row 3 is wrong")
+
+def bug(jobs, runtime):
+    {}["nothing"]
+
+def no_space(jobs, runtime):
+    raise OSError(28, "No space left on device")
+
+def die_once(jobs, runtime):
+    for job in jobs:
+        mark = Path(job.step.spec.mark)
+        if not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+    add(jobs, runtime)
+
+def die(jobs, runtime):
+    with open(jobs[0].step.spec.mark, "a") as file:
+        file.write("x")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A module of builders that workers can import too."""
+    folder = tmp_path_factory.mktemp("modules")
+    (folder / "executor_builders.py").write_text(BUILDERS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        patch.setenv("PYTHONPATH", f"{folder}{os.pathsep}{ROOT}")
+        import executor_builders  # type: ignore[import-not-found]
+
+        yield executor_builders
+        del sys.modules["executor_builders"]
+
+
+@pytest.fixture(scope="module", params=list(SESSIONS))
+def session(
+    request: pytest.FixtureRequest, built: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Session]:
+    """One executor for all tests of this file: a cluster takes seconds to start."""
+    text = SESSIONS[request.param]
+    if request.param == "slurm":
+        text += f",folder={tmp_path_factory.mktemp('slurm')}"
+    with Session(text) as started:
+        yield started
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+def total(store: Store, step: Step) -> int:
+    return int((store.open(step) / "total").read_text())
+
+
+def test_every_executor_is_tried_here() -> None:
+    """An executor that no contract covers."""
+    assert set(SESSIONS) == set(EXECUTORS.names())
+
+
+def test_a_graph_is_computed_in_order(built: Any, session: Session, store: Store) -> None:
+    """A step that runs before its inputs are stored, twice, or with the inputs of another role."""
+    first = built.step("a")
+    middle = [built.step(f"b{i}", x=first) for i in range(3)]
+    last = built.step("c", **{f"x{i}": step for i, step in enumerate(middle)})
+    report = run_steps([last], store, session=session)
+    assert (report.computed, report.failed, total(store, last)) == (5, {}, 7)
+    assert store.record(last)["summary"] == {"total": 7}
+    again = run_steps([last], Store(store.root), session=session)
+    assert (again.computed, again.cached) == (0, 1)
+
+
+def test_steps_of_a_group_are_all_built(built: Any, session: Session, store: Store) -> None:
+    """A group that is cut for several workers must not lose a member."""
+    steps = [built.step(f"g{i}", group="heads") for i in range(70)]
+    assert run_steps(steps, store, session=session).computed == 70
+    assert store.keys("sum") == {step.key for step in steps}
+
+
+def test_an_error_costs_only_what_needs_the_step(built: Any, session: Session, store: Store) -> None:
+    """An error of one step that ends the run, is tried again, or comes back with other words."""
+    bad, bug, good = built.step("bad", "refuse"), built.step("bug", "bug"), built.step("good")
+    child = built.step("child", x=bad)
+    report = run_steps([child, bug, good], store, session=session)
+    assert report.failed == {bad.key: "row 3 is wrong", bug.key: "KeyError: 'nothing'"}
+    assert (report.skipped, report.computed, report.lost) == ({child.key}, 1, 0)
+    notes = failures(store)
+    assert notes[bad.key]["error"] == "row 3 is wrong"
+    assert "executor_builders.py" in notes[bug.key]["traceback"]
+
+
+def test_a_damaged_input_is_set_aside_and_computed_anew(built: Any, session: Session, store: Store) -> None:
+    """A changed file must not flow into new results, nor stop a sweep until somebody removes it by hand."""
+    first = built.step("a")
+    run_steps([first], store, session=session)
+    (Path(store.root, "sum", first.key) / "total").write_text("7")
+    last = built.step("b", x=first)
+    report = run_steps([last], store, session=session)
+    assert (report.computed, len(report.damaged), total(Store(store.root), last)) == (2, 1, 2)
+    assert "total has 1 bytes or other content" in report.damaged[0]
+
+
+def test_a_store_that_fails_in_a_worker_ends_the_run(built: Any, session: Session, store: Store) -> None:
+    """A full disk is no error of one step: going on would train for nothing."""
+    with pytest.raises(StoreError, match="no space left on the device of the store"):
+        run_steps([built.step("full", "no_space")], store, session=session)
+
+
+# A step that kills its process would kill these tests where it runs in theirs; and submitit waits a quarter of a minute for
+# the answer of each dead job (tried by hand: benchmarks/faults).
+others = pytest.mark.parametrize("session", ["process", "ray"], indirect=True)
+
+
+@others
+def test_work_of_a_dead_worker_is_given_out_again(
+    built: Any, session: Session, store: Store, tmp_path: Path
+) -> None:
+    """kill -9, an out-of-memory kill or a lost node in the middle of a step."""
+    steps = [built.step(f"d{i}", "die_once", tmp_path / f"mark{i}") for i in range(2)]
+    last = built.step("last", x=steps[0], y=steps[1])
+    report = run_steps([last], store, session=session)
+    assert (report.computed, report.failed, total(store, last)) == (3, {}, 3)
+    assert report.lost == 2
+    assert list((store.work / ".building").iterdir()) == []
+
+
+@others
+def test_a_step_that_kills_every_worker_is_given_up(
+    built: Any, session: Session, store: Store, tmp_path: Path
+) -> None:
+    """A step that needs more memory than there is must not be tried for ever, nor take the others with it."""
+    bad, good = built.step("bad", "die", tmp_path / "tries"), built.step("good")
+    report = run_steps([bad, good], store, session=session)
+    assert report.computed == 1
+    assert f"bad: its worker died {TRIES} times" in report.failed[bad.key]
+    assert (tmp_path / "tries").read_text() == "x" * TRIES
+    assert failures(store)[bad.key]["error"] == report.failed[bad.key]
+
+
+@pytest.mark.parametrize("session", ["process", "ray", "slurm"], indirect=True)
+def test_what_a_step_prints_goes_to_its_own_file(
+    built: Any, session: Session, store: Store, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Words of many workers on one screen, in the way of the answers, or nowhere."""
+    step = built.step("loud", "talk")
+    run_steps([step, built.step("silent")], store, session=session)
+    logs = list(Path(store.root, ".logs").iterdir())
+    assert [path.name for path in logs] == [f"sum-{step.key[:16]}.log"]
+    assert logs[0].read_text().splitlines() == [
+        "a line that a library prints",
+        "and a line of a child process",
+    ]
+    assert "a line" not in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("proces", "did you mean process"),
+        ("process:worker=2", "no option 'worker'; it has workers"),
+        ("process:workers=none", "workers is a number of processes from 1, found 'none'"),
+        ("process:2", "'2' is not option=value"),
+        ("local:workers=2", "no option 'workers'; it has none"),
+    ],
+)
+def test_a_wrong_executor_is_refused_by_name(text: str, words: str) -> None:
+    """A misspelt option that is ignored runs an experiment elsewhere than meant."""
+    with pytest.raises(ConfigError, match=words), Session(text) as session:
+        assert session.executor

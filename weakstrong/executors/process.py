@@ -1,0 +1,204 @@
+"""A pool of worker processes on this machine that keeps to its cores and memory."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from weakstrong.errors import ConfigError
+from weakstrong.executors.base import EXECUTORS, Finished, Progress, finished, refuse_options
+from weakstrong.stopping import StopFlag
+from weakstrong.store import Store
+from weakstrong.work import Work
+
+if TYPE_CHECKING:
+    from weakstrong.resources import Machine, Need
+
+GRACE_SECONDS = 120.0
+"""Time that a training has to save its state."""
+
+
+class _Worker:
+    """One worker process, idle or with one piece of work. It dies with its driver."""
+
+    def __init__(self, events: queue.SimpleQueue[tuple[_Worker, str | None]]) -> None:
+        # A session of its own: Ctrl-C in the terminal is for the driver, which then asks the workers.
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "weakstrong.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            start_new_session=True,
+        )
+        self.work: Work | None = None
+        self.need: Need | None = None
+        self.log = ""
+        threading.Thread(target=self._listen, args=(events,), daemon=True).start()
+
+    def _listen(self, events: queue.SimpleQueue[tuple[_Worker, str | None]]) -> None:
+        assert self.process.stdout is not None
+        with self.process.stdout as answers:
+            for line in answers:
+                events.put((self, line))
+        self.process.wait()
+        events.put((self, None))
+
+    def give(self, work: Work, store: Store, need: Need | None) -> None:
+        self.work, self.need = work, need
+        first = work.steps[0]
+        self.log = str(Path(store.work, ".logs", f"{first.name}-{first.key[:16]}.log"))
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # a worker that died idle: its end is reported by _listen
+            self.process.stdin.write(work.to_json() + "\n")
+            self.process.stdin.flush()
+
+    def dismiss(self) -> None:
+        """Let it end: with its standard input gone, a worker that is idle or dead is done."""
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
+
+    def death(self) -> str:
+        code = self.process.returncode
+        return (
+            f"signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit code {code}"
+        )
+
+
+@EXECUTORS.register
+class Process:
+    """Worker processes on this machine; options: ``workers`` (default: one for each core)."""
+
+    asks_needs = True
+
+    def __init__(self, flag: StopFlag, **options: str) -> None:
+        from weakstrong.resources import Machine
+
+        refuse_options("process", options, ("workers",))
+        self.flag = flag
+        self.machine: Machine = Machine.here()
+        self.slots = _count(options.get("workers", str(self.machine.cpus)))
+        self._progress: Progress = lambda *_: None
+        self._events: queue.SimpleQueue[tuple[_Worker, str | None]] = queue.SimpleQueue()
+        self._workers: list[_Worker] = []
+
+    def listen(self, progress: Progress) -> None:
+        """See `Executor`."""
+        self._progress = progress
+
+    def check(self, need: Need) -> None:
+        """Refuse work that needs more memory or GPUs than the machine has; more cores just take longer.
+
+        Raises:
+            ConfigError: naming both figures.
+        """
+        for what, wanted, there in (
+            ("bytes of memory", need.memory, self.machine.memory),
+            ("GPUs", need.gpus, self.machine.gpus),
+        ):
+            if wanted > there:
+                raise ConfigError(f"a step needs {wanted:,} {what}, this machine has {there:,}")
+
+    def room(self, need: Need | None) -> bool:
+        """Whether a worker, cores and memory are free; an idle pool always has room."""
+        busy = [worker.need for worker in self._workers if worker.work is not None]
+        if not busy or need is None:
+            return len(busy) < self.slots
+        taken = [n for n in busy if n is not None]
+        return (
+            len(busy) < self.slots
+            and sum(n.cpus for n in taken) + min(need.cpus, self.machine.cpus) <= self.machine.cpus
+            and sum(n.gpus for n in taken) + need.gpus <= self.machine.gpus
+            and sum(n.memory for n in taken) + need.memory <= self.machine.memory
+        )
+
+    def submit(self, work: Work, store: Store, need: Need | None) -> None:
+        """See `Executor`; starts a worker where none is idle."""
+        idle = [w for w in self._workers if w.work is None and w.process.poll() is None]
+        if not idle:
+            idle = [_Worker(self._events)]
+            self._workers += idle
+        idle[0].give(work, store, need)
+
+    def wait(self, seconds: float) -> list[Finished]:
+        """See `Executor`."""
+        return list(self._ended(seconds))
+
+    def _ended(self, seconds: float) -> Iterator[Finished]:
+        deadline = time.monotonic() + seconds
+        any_ended = False
+        while True:
+            left = 0.0 if any_ended else max(0.0, deadline - time.monotonic())
+            try:
+                worker, line = self._events.get(timeout=left) if left else self._events.get_nowait()
+            except queue.Empty:
+                return
+            work = worker.work
+            if line is None:
+                self._workers.remove(worker)
+                worker.dismiss()
+                if work is not None:
+                    any_ended = True
+                    yield Finished(work, lost=worker.death(), log=_there(worker.log))
+            elif work is not None:
+                message = json.loads(line)
+                if "share" in message:
+                    self._progress(work, message["share"], message["words"])
+                else:
+                    worker.work = None
+                    any_ended = True
+                    yield finished(work, line, _there(worker.log))
+
+    def cancel(self, *, now: bool = False) -> None:
+        """See `Executor`; workers that do not save their state within two minutes are killed."""
+        for worker in self._workers:
+            _signal(worker, signal.SIGKILL if now else signal.SIGTERM)
+        deadline = time.monotonic() + GRACE_SECONDS
+        for worker in self._workers:
+            try:
+                worker.process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                _signal(worker, signal.SIGKILL)
+                worker.process.wait()
+            worker.dismiss()
+        self._workers.clear()
+        self._events = queue.SimpleQueue()  # what those workers still say is heard by nobody
+
+    def close(self) -> None:
+        """End idle workers."""
+        for worker in self._workers:
+            worker.dismiss()
+        for worker in self._workers:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                worker.process.wait(10)
+        self.cancel(now=True)
+
+
+def _signal(worker: _Worker, number: signal.Signals) -> None:
+    """Signal the worker; a kill is for its whole session, with the processes of a team."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if number == signal.SIGKILL:
+            os.killpg(worker.process.pid, number)
+        elif worker.process.poll() is None:
+            worker.process.send_signal(number)
+
+
+def _there(path: str) -> str:
+    return path if Path(path).exists() else ""
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise ConfigError(f"workers is a number of processes from 1, found {text!r}")
+    return int(text)

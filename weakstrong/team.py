@@ -1,0 +1,131 @@
+"""One training step in several processes: torchrun starts them, the first one locks, commits and answers.
+
+The same processes may be started by hand, by Slurm or by Ray Train; every one calls `member` with the work's message.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from pathlib import Path
+
+from weakstrong.build import build, call
+from weakstrong.errors import Stopped
+from weakstrong.stopping import stoppable
+from weakstrong.store import Store
+from weakstrong.training.spec import ProgressCall, Runtime
+from weakstrong.work import LostError, Outcome, Work, answer_from_json, error_to_json, outcomes_to_json
+
+TEAM_STEPS = frozenset({"finetune", "tune"})
+"""Kinds of steps that several processes may share; all others run in one."""
+POLL_SECONDS = 0.2
+SAVE_SECONDS, GRACE_SECONDS = 100, 120.0
+"""Time that a team has to save its state before torchrun kills it, and before torchrun itself is killed."""
+
+
+def wanted(work: Work) -> bool:
+    """Whether this work is for several processes."""
+    return work.runtime.processes > 1 and work.steps[0].name in TEAM_STEPS
+
+
+def run(work: Work, store: Store, runtime: Runtime, log: str = "") -> list[Outcome]:
+    """Build here, or with a team where the runtime says so; see `weakstrong.build.build`."""
+    return launch(work, runtime) if wanted(work) else build(work.steps, store, runtime, log)
+
+
+def launch(work: Work, runtime: Runtime) -> list[Outcome]:
+    """Start the team by torchrun on this machine and wait for its answer.
+
+    Raises:
+        StoreError: if the store itself failed.
+        LostError: if one of its processes died.
+        Stopped: after the team saved its state, when this process is asked to stop.
+    """
+    with tempfile.TemporaryDirectory(prefix="weakstrong-team-") as folder:
+        message, answer = Path(folder, "work.json"), Path(folder, "answer.json")
+        message.write_text(work.to_json(), encoding="utf-8")
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+        command += [
+            str(runtime.processes),
+            "--shutdown-timeout",
+            str(SAVE_SECONDS),
+            "-m",
+            "weakstrong.worker",
+            str(message),
+            str(answer),
+        ]
+        process = subprocess.Popen(command, start_new_session=True, stdin=subprocess.DEVNULL)
+        try:
+            while process.poll() is None:
+                if runtime.should_stop():
+                    process.send_signal(signal.SIGTERM)
+                    process.wait(GRACE_SECONDS)
+                    raise Stopped("the processes of a step were stopped")
+                _hear(answer.with_suffix(".progress"), runtime)
+                time.sleep(POLL_SECONDS)
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+        if answer.exists():
+            return answer_from_json(answer.read_text(encoding="utf-8"))
+        raise LostError(f"one of {runtime.processes} processes of a step; exit code {process.returncode}")
+
+
+def _hear(path: Path, runtime: Runtime) -> None:
+    with suppress(OSError, ValueError):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        runtime.report(found["share"], 1.0, found["words"])
+
+
+def join(message: Path, answer: Path) -> None:
+    """What each process that torchrun started does: take its part, and write the answer if it is the first."""
+    from weakstrong.training.distributed import is_main
+
+    last = 0.0
+
+    def tell(done: float, total: float, words: str) -> None:
+        nonlocal last
+        if is_main() and time.monotonic() - last > 1:
+            last = time.monotonic()
+            half = answer.with_suffix(".half")
+            half.write_text(json.dumps({"share": done / total if total else 1.0, "words": words}))
+            half.replace(answer.with_suffix(".progress"))
+
+    text = member(message.read_text(encoding="utf-8"), tell)
+    if text is not None:
+        half = answer.with_suffix(".half")
+        half.write_text(text, encoding="utf-8")
+        half.replace(answer)
+
+
+def member(message: str, tell: ProgressCall | None = None) -> str | None:
+    """Take part in the work of ``message``; the answer's text from the first process, None from the others."""
+    from weakstrong.training.distributed import from_main, group, is_main
+
+    work = Work.from_json(message)
+    with stoppable() as flag, group(work.runtime.device):
+        runtime = replace(work.runtime, stopping=flag, progress=tell)
+        store = Store(work.store)
+        if not is_main():
+            _follow(work, store, runtime, from_main(None))
+            return None
+        try:
+            return outcomes_to_json(build(work.steps, store, runtime, share=from_main))
+        except Exception as error:  # the others must not wait for ever: torchrun ends them
+            return error_to_json(error)
+
+
+def _follow(work: Work, store: Store, runtime: Runtime, keys: list[str]) -> None:
+    """Build what the first process builds, into folders that are thrown away."""
+    with ExitStack() as stack:
+        steps = {step.key: step for step in work.steps}
+        jobs = [stack.enter_context(store.job(steps[key])) for key in keys]
+        if jobs:
+            call(jobs, store, replace(runtime, progress=None))
