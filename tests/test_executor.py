@@ -15,7 +15,8 @@ import pytest
 
 import weakstrong
 from weakstrong.errors import CorruptResultError, StoreError
-from weakstrong.executors.local import GROUP_LIMIT, failure, run_steps
+from weakstrong.notes import failure
+from weakstrong.schedule import GROUP_LIMIT, run_steps
 from weakstrong.store import Step, Store
 from weakstrong.training.spec import Runtime
 
@@ -258,7 +259,7 @@ def test_an_interrupt_keeps_what_is_finished_and_the_checkpoint(made: Any, store
 def test_ctrl_c_in_a_terminal_removes_the_half_result(made: Any, store: Store, tmp_path: Path) -> None:
     """The real signal, in a real process."""
     code = (
-        "import sys\nfrom run_builders import step\nfrom weakstrong.executors.local import run_steps\n"
+        "import sys\nfrom run_builders import step\nfrom weakstrong.schedule import run_steps\n"
         "from weakstrong.store import Store\nrun_steps([step('x', 'hang')], Store(sys.argv[1]))\n"
     )
     started = tmp_path / "started"
@@ -272,18 +273,38 @@ def test_ctrl_c_in_a_terminal_removes_the_half_result(made: Any, store: Store, t
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=30)
-    assert "KeyboardInterrupt" in said
+    assert "stopped by SIGINT" in said
     assert list((store.work / ".building").iterdir()) == []
     assert run_steps([made.step("x")], store).computed == 1
 
 
-def test_a_damaged_input_stops_the_run_by_name(made: Any, store: Store) -> None:
-    """A changed input must not flow into new results."""
+@pytest.mark.parametrize("which", ["input", "target"])
+def test_a_damaged_result_is_computed_anew(made: Any, store: Store, which: str) -> None:
+    """A changed result must not flow into new ones, nor be served as it is; the damaged one is kept to be looked at."""
     first = made.step("a")
-    run_steps([first], store)
-    (Path(store.root, "sum", first.key) / "total").write_text("7")
-    with pytest.raises(CorruptResultError, match="total has 1 bytes or other content"):
-        run_steps([made.step("b", x=first)], Store(store.root))
+    last = made.step("b", x=first)
+    run_steps([first] if which == "input" else [last], store)
+    broken = first if which == "input" else last
+    (Path(store.root, "sum", broken.key) / "total").write_text("7")
+    heard = Heard()
+    report = run_steps([last], Store(store.root), listener=heard)
+    assert "total has 1 bytes or other content" in report.damaged[0]
+    assert len(heard.of("damaged")) == 1
+    assert total(Store(store.root), last) == 2
+    (kept,) = Path(store.root, ".damaged").iterdir()
+    assert (kept / "total").read_text() == "7"
+
+
+def test_a_disk_that_damages_everything_ends_the_run(made: Any, store: Store) -> None:
+    """Setting aside and computing anew for ever hides a dying disk."""
+    spoiled = made.step("spoiled")
+
+    def bad_disk(event: str, steps: Sequence[Step], words: str, share: float) -> None:
+        if event == "done" and steps[0] == spoiled:
+            (Path(store.root, "sum", spoiled.key) / "total").write_text("no number")
+
+    with pytest.raises(CorruptResultError, match=r"computed anew 2 times .* check the disk"):
+        run_steps([made.step("next", x=spoiled)], store, listener=bad_disk)
 
 
 def test_a_summary_that_is_no_json_fails_its_step_only(made: Any, store: Store) -> None:

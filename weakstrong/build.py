@@ -92,7 +92,9 @@ def _built(mine: list[Job], store: Store, runtime: Runtime, log: str) -> list[Ou
             if runtime.progress is not None:
                 runtime.progress(done, total, words)
 
-        call(mine, store, replace(runtime, progress=progress))
+        scratch = {job.scratch: job.step for job in mine}
+        kept = None if store.is_local else lambda folder: store.keep_scratch(scratch[folder])
+        call(mine, store, replace(runtime, progress=progress, kept=kept))
     seconds = (time.monotonic() - started) / len(mine)
     made, outcomes = provenance(seconds), []
     for job in mine:

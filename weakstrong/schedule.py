@@ -112,6 +112,7 @@ class _Run:
             raise
 
     def _start(self) -> None:
+        self.store.clean_building()
         self.executor = self.session.executor
         self.executor.listen(lambda work, share, words: self.tell("progress", list(work.steps), words, share))
         self.needs: Estimator | None = None
@@ -300,6 +301,7 @@ class _Run:
 
     def _lost(self, finished: Finished) -> None:
         self.report.lost += 1
+        self.store.clean_building()
         self.tell("lost", list(finished.work.steps), finished.lost, 0.0)
         for step in finished.work.steps:
             self.tries[step.key] = self.tries.get(step.key, 0) + 1

@@ -64,9 +64,3 @@ class Local:
 
     def close(self) -> None:
         """Nothing is held."""
-
-
-def __getattr__(name: str) -> object:  # TEMPORARY for helpers at work; the lead removes it
-    from weakstrong import notes, schedule
-
-    return getattr(schedule, name, None) or getattr(notes, name)

@@ -42,7 +42,7 @@ class Checkpoint:
     """
 
     def __init__(
-        self, folder: Path | None, seconds: float, kept: Callable[[Path], None] | None = None
+        self, folder: Path | None, seconds: float, kept: Callable[[Path], object] | None = None
     ) -> None:
         self.folder, self.seconds, self.kept, self._last = folder, seconds, kept, time.monotonic()
         self.on_disk: bool = from_main(folder is not None)

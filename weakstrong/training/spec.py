@@ -154,7 +154,7 @@ class Runtime:
     shard_above: int = 1_000_000_000
     progress: ProgressCall | None = None
     stopping: Callable[[], bool] | None = None
-    kept: Callable[[Path], None] | None = None
+    kept: Callable[[Path], object] | None = None
 
     def should_stop(self) -> bool:
         """Whether the step is asked to save its state and stop."""
