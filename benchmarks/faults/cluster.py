@@ -1,6 +1,7 @@
 """A recipe on a simulated Ray cluster of two nodes must give the numbers of this process exactly, nodes lost or not.
 
     python benchmarks/faults/cluster.py recipes/methods.yaml
+    python benchmarks/faults/cluster.py recipes/methods.yaml --small    the same on 1,500 rows and two seeds
     python benchmarks/faults/cluster.py --kills 10                   the small experiment of kills.py, nodes killed meanwhile
 
 Each node has one CPU and processes of its own; a killed node is replaced by a new one. Prints counts and times; exit
@@ -16,12 +17,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from kills import contents, start, whole, write_recipe
+from kills import contents, start, whole, write_recipe, write_rows
 from ray.cluster_utils import Cluster
 
 
 def on_cluster(
-    recipe: Path, store: Path, kills: int, longest: float, dice: random.Random
+    recipe: Path, options: list[str], store: Path, kills: int, longest: float, dice: random.Random
 ) -> tuple[float, int]:
     """Run a recipe on two nodes; returns seconds and how many nodes were killed."""
     # The head takes no steps: it holds the driver and what Ray itself needs.
@@ -31,7 +32,7 @@ def on_cluster(
     nodes = [cluster.add_node(num_cpus=1, object_store_memory=150 * 2**20) for _ in range(2)]
     cluster.wait_for_nodes()
     begun, killed = time.monotonic(), 0
-    process = start(recipe, store, f"ray:address={cluster.address},retries=5")
+    process = start(recipe, store, f"ray:address={cluster.address},retries=5", options)
     try:
         while process.poll() is None:
             end = time.monotonic() + dice.uniform(1, longest)
@@ -52,12 +53,20 @@ def on_cluster(
         cluster.shutdown()
 
 
+def small(folder: Path) -> list[str]:
+    """Options that cut a recipe to minutes."""
+    rows = write_rows(folder, 1500)
+    columns = ["--task", f"file:{rows}", "--text", "text", "--label", "label", "--seeds", "2"]
+    return [*columns, "--train-rows", "400", "--validation-rows", "100", "--test-rows", "400"]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("recipe", type=Path, nargs="?", help="default: the small experiment of kills.py")
     parser.add_argument("--calm", type=Path, help="a store where the recipe has run in one process")
+    parser.add_argument("--small", action="store_true", help="fewer rows and seeds")
     parser.add_argument("--kills", type=int, default=0)
     parser.add_argument("--longest", type=float, default=30.0, help="seconds between two kills, at most")
     given = parser.parse_args()
@@ -65,11 +74,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         recipe = given.recipe or write_recipe(root)
+        options = small(root) if given.small else []
         calm = given.calm or root / "calm" / "store"
         if given.calm is None:
             calm.parent.mkdir()
             begun = time.monotonic()
-            if start(recipe, calm, "local").wait():
+            if start(recipe, calm, "local", options).wait():
                 raise SystemExit((calm.parent / "output.txt").read_text()[-3000:])
             print(f"one process: {time.monotonic() - begun:.0f} s", flush=True)
         wanted = contents(calm)
@@ -78,7 +88,7 @@ def main() -> None:
             folder = root / f"round{rounds}"
             folder.mkdir()
             seconds, fell = on_cluster(
-                recipe.absolute(), folder / "store", given.kills - killed, given.longest, dice
+                recipe.absolute(), options, folder / "store", given.kills - killed, given.longest, dice
             )
             killed, rounds = killed + fell, rounds + 1
             found = contents(folder / "store")

@@ -11,8 +11,11 @@ from typing import Annotated, Any
 import typer
 
 from weakstrong.cli.options import (
+    AddressOption,
     ChosenOption,
     DataDirOption,
+    DeviceOption,
+    ExecutorOption,
     ExperimentArgument,
     FirstOption,
     GroupOption,
@@ -21,6 +24,7 @@ from weakstrong.cli.options import (
     LabelOption,
     MethodOption,
     ParaphraseOption,
+    ProcessesOption,
     PromptOption,
     RaterOption,
     RegimeOption,
@@ -34,13 +38,16 @@ from weakstrong.cli.options import (
     TaskOption,
     TestRows,
     TextOption,
+    TrackerOption,
     TrainRows,
     ValidationRows,
     WeakLabelOption,
 )
 from weakstrong.cli.practitioner import predict, train
+from weakstrong.cli.store import store_app
 from weakstrong.cli.tasks import tasks_app
 from weakstrong.errors import WeakStrongError
+from weakstrong.redact import visible, without_secrets
 
 app = typer.Typer(
     name="w2s",
@@ -100,23 +107,37 @@ def run(
     report: Annotated[
         Path | None, typer.Option("--report", help="Where the page goes. Default: report.html in the store.")
     ] = None,
-    device: Annotated[
-        str, typer.Option("--device", help="torch device of each step: cpu, cuda, mps.")
-    ] = "cpu",
+    device: DeviceOption = "cpu",
+    tracker: TrackerOption = None,
+    executor: ExecutorOption = "local",
+    address: AddressOption = None,
+    processes: ProcessesOption = 1,
     as_json: JsonOption = False,
 ) -> None:
     """Run an experiment: supervisor, student and ceiling for every cell, then PGR with intervals.
 
     Without arguments this is the embedded quickstart: film sentences, two weak supervisors, one strong student, naive
     and confidence, 5 seeds; some minutes on 2 cores the first time, seconds after. What is stored is never computed
-    again, so after Ctrl-C the same command resumes.
+    again, so after Ctrl-C the same command resumes. `--executor` runs the same steps elsewhere, with the same numbers.
 
     Example: `w2s run --task file:texts.csv --text body --label stars --supervisor minilm-l6 --student smollm2-135m:22`
     """
     given = dict(locals())
+    from weakstrong.cli.axes import with_address
     from weakstrong.cli.console import run_and_show
+    from weakstrong.training.spec import Runtime
 
-    raise typer.Exit(run_and_show(_experiment(given), store, report, device, as_json))
+    raise typer.Exit(
+        run_and_show(
+            _experiment(given),
+            store,
+            report,
+            Runtime(device=device, processes=processes),
+            as_json,
+            tracker or (),
+            with_address(executor, address),
+        )
+    )
 
 
 @app.command()
@@ -145,13 +166,29 @@ def plan(
     second: SecondOption = None,
     data_dir: DataDirOption = None,
     store: StoreOption = None,
+    device: DeviceOption = "cpu",
+    executor: ExecutorOption = "",
+    address: AddressOption = None,
+    processes: ProcessesOption = 1,
+    slots: Annotated[
+        int | None,
+        typer.Option("--slots", min=1, help="Pieces of work at once that your cluster gives you."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what `run` would do: cells, steps, and what is stored already. Computes nothing, imports no torch."""
-    given = dict(locals())
-    from weakstrong.cli.listings import show_plan
+    """Show what `run` would do: cells, steps, and what is stored already. Computes nothing, imports no torch.
 
-    show_plan(_experiment(given), store, as_json)
+    With `--executor` also what the steps ask for (cores, GPUs, memory), estimated FLOPs and hours, and the critical path.
+
+    Example: `w2s plan experiment.yaml --executor process`
+    """
+    given = dict(locals())
+    from weakstrong.cli.axes import with_address
+    from weakstrong.cli.plan import show_plan
+    from weakstrong.training.spec import Runtime
+
+    runtime = Runtime(device=device, processes=processes)
+    show_plan(_experiment(given), store, as_json, with_address(executor, address), runtime, slots)
 
 
 @app.command()
@@ -191,8 +228,8 @@ def report(
 def status(
     experiment: ExperimentArgument = None, store: StoreOption = None, as_json: JsonOption = False
 ) -> None:
-    """Say how many cells are done, missing or failed, and why they failed."""
-    from weakstrong.cli.listings import show_status
+    """Say how many cells are done, missing or failed; what runs now, where and for how long; what failed and why."""
+    from weakstrong.cli.status import show_status
 
     show_status(experiment, store, as_json)
 
@@ -212,14 +249,23 @@ def models(
 
 
 @app.command()
-def methods(as_json: JsonOption = False) -> None:
+def methods(
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Method files of your own to describe too. Naming one runs it, and lets stores name it from then on."
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
     """List methods with their parameters and where they come from."""
     from weakstrong.cli.listings import show_methods
 
-    show_methods(as_json)
+    show_methods(files or [], as_json)
 
 
 app.add_typer(tasks_app, name="tasks")
+app.add_typer(store_app, name="store")
 app.command()(train)
 app.command()(predict)
 
@@ -229,20 +275,20 @@ def fail(error: WeakStrongError, as_json: bool) -> int:
     if as_json:
         print(json.dumps({"error": type(error).__name__, "message": str(error)}, ensure_ascii=False))
     else:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {visible(str(error))}", file=sys.stderr)
     return 1
 
 
 def main() -> None:
     """Entry point: errors raised on purpose become one message and exit code 1."""
-    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {visible(without_secrets(str(message)))}\n"
     try:
         app()
     except WeakStrongError as error:
         sys.exit(fail(error, "--json" in sys.argv))
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
         print("\nstopped; finished steps are kept, the same command resumes", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(128 + int(getattr(stopped, "signal", 2)))
 
 
 if __name__ == "__main__":

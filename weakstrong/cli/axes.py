@@ -128,3 +128,16 @@ def _seeds(text: str) -> int | list[int]:
     except ValueError:
         raise ConfigError(f"--seeds is a number of seeds or a list such as 3,4,7, found {text!r}") from None
     return numbers[0] if len(numbers) == 1 and "," not in text else numbers
+
+
+def with_address(executor: str, address: str | None) -> str:
+    """The executor's text with the address of its cluster.
+
+    Raises:
+        ConfigError: for an address of an executor that has none.
+    """
+    if address is None:
+        return executor
+    if executor.partition(":")[0] != "ray":
+        raise ConfigError(f"--address goes with --executor ray, found --executor {executor}")
+    return f"{executor}{',' if ':' in executor else ':'}address={address}"

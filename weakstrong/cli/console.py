@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 
 from rich.console import Console, Group
@@ -17,9 +19,10 @@ from rich.text import Text
 
 from weakstrong.api import default_store, run_with_report
 from weakstrong.errors import StoreError
-from weakstrong.executors.local import Event
 from weakstrong.experiment import Experiment
+from weakstrong.redact import visible
 from weakstrong.results import Results
+from weakstrong.schedule import Event
 from weakstrong.store import Step, Store
 from weakstrong.training.spec import Runtime
 
@@ -60,15 +63,20 @@ class Screen:
         if event in ("started", "progress", "waiting"):
             first = steps[0]
             more = f" and {len(steps) - 1} more" if len(steps) > 1 else ""
-            self.words = f"{first.name}: {words or first.title}{'' if words else more}"
+            self.words = visible(f"{first.name}: {words or first.title}{'' if words else more}")
             self.share = number
         if self.live is None:
             self._line(event, steps, words, number)
 
     def _line(self, event: Event, steps: Sequence[Step], words: str, number: float) -> None:
-        if event == "failed":
+        if event in ("lost", "damaged"):
+            what = f"worker died ({words})" if event == "lost" else words
             self.console.print(
-                f"failed   {steps[0].title}: {words}", markup=False, highlight=False, soft_wrap=True
+                f"{event:<8} {steps[0].title}: {what}", markup=False, highlight=False, soft_wrap=True
+            )
+        elif event == "failed":
+            self.console.print(
+                visible(f"failed   {steps[0].title}: {words}"), markup=False, highlight=False, soft_wrap=True
             )
         elif event == "started" and steps[0].name not in ("score", "truth", "examples"):
             self.console.print(f"started  {self.words}", markup=False, highlight=False, soft_wrap=True)
@@ -93,21 +101,33 @@ class Screen:
 
 
 def run_and_show(
-    experiments: Sequence[Experiment], store: str | None, page: Path | None, device: str, as_json: bool
+    experiments: Sequence[Experiment],
+    store: str | None,
+    page: Path | None,
+    runtime: Runtime,
+    as_json: bool,
+    trackers: Sequence[str] = (),
+    executor: str = "local",
 ) -> int:
-    """Run, print the table, write the page; returns the exit code (1 if a step failed)."""
+    """Run, print the table, write the page; returns the exit code: 1 if a step failed, 130 or 143 if stopped."""
     opened = Store(store or default_store())
     started = time.monotonic()
     try:
-        with Screen(is_live()) as screen:
+        # What libraries print while steps run must not mix with results.
+        with Screen(is_live()) as screen, redirect_stdout(sys.stderr):
             results, report = run_with_report(
-                experiments, store=opened, runtime=Runtime(device=device), listener=screen
+                experiments,
+                store=opened,
+                runtime=runtime,
+                listener=screen,
+                trackers=trackers,
+                executor=executor,
             )
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
         print(
             f"\nstopped; finished steps are kept in {opened.url}, the same command resumes", file=sys.stderr
         )
-        return 130
+        return 128 + int(getattr(stopped, "signal", signal.SIGINT))
     place = write_page(results, page, opened)
     if as_json:
         print(
@@ -126,7 +146,7 @@ def run_and_show(
 
             console.print(across_table(results.across))
         for line in explain(results):
-            console.print(line, markup=False, highlight=False)
+            console.print(visible(line), markup=False, highlight=False)
         seconds = time.monotonic() - started
         console.print(
             f"{report.computed} steps computed, {report.cached} taken from {opened.url}, {seconds:.1f} s\npage: {place}",
@@ -134,8 +154,16 @@ def run_and_show(
             highlight=False,
             soft_wrap=True,
         )
+        if report.lost or report.damaged:
+            console.print(
+                f"{report.lost} times a worker died and its steps ran again; {len(report.damaged)} damaged results were set "
+                "aside and computed anew",
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
+            )
     for words in dict.fromkeys(report.failed.values()):
-        print(f"error: {words}", file=sys.stderr)
+        print(f"error: {visible(words)}", file=sys.stderr)
     return 1 if report.failed else 0
 
 

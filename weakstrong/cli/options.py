@@ -8,6 +8,9 @@ from typing import Annotated
 
 import typer
 
+from weakstrong.executors.base import EXECUTORS
+from weakstrong.trackers.base import TRACKERS
+
 
 class ResultFormat(StrEnum):
     """How results are printed."""
@@ -37,6 +40,13 @@ StoreOption = Annotated[
     typer.Option(
         "--store",
         help="Where results live: a folder or an fsspec URL. Default: $WEAKSTRONG_STORE or ./weakstrong-store.",
+    ),
+]
+TrackerOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tracker",
+        help=f"Show the run in an experiment tracker too: {', '.join(TRACKERS.names())} (docs/trackers.md). Repeat.",
     ),
 ]
 ExperimentArgument = Annotated[
@@ -136,4 +146,24 @@ DataDirOption = Annotated[
 ParaphraseOption = Annotated[
     str | None,
     typer.Option("--paraphrase", help="With file:PATH: column of another wording, for --method consistency."),
+]
+DeviceOption = Annotated[str, typer.Option("--device", help="torch device of each step: cpu, cuda, mps.")]
+ExecutorOption = Annotated[
+    str,
+    typer.Option(
+        "--executor",
+        help=f"Where steps run: {', '.join(EXECUTORS.names())}; with options: process:workers=4, slurm:partition=gpu,minutes=120 (docs/executors.md).",
+    ),
+]
+AddressOption = Annotated[
+    str | None,
+    typer.Option(
+        "--address", help="With --executor ray: of a running cluster, e.g. auto or ray://head:10001."
+    ),
+]
+ProcessesOption = Annotated[
+    int,
+    typer.Option(
+        "--processes", min=1, help="Processes that share one training step (torchrun, or Ray Train)."
+    ),
 ]
