@@ -9,134 +9,40 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
-import json
 import os
 import shutil
-import tempfile
-import time
-import weakref
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
-from importlib import import_module
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from filelock import FileLock, Timeout
+from weakstrong.errors import CorruptResultError, RecipeMismatchError
+from weakstrong.store_cache import cache_bytes as cache_limit
+from weakstrong.store_locks import DEAD_SECONDS, Hold, left_behind, session_for, take
+from weakstrong.store_notes import Notes
+from weakstrong.store_place import Place
+from weakstrong.store_records import (
+    ATTEMPT,
+    RECIPE,
+    RECORD,
+    describe_files,
+    differences,
+    explain_os_error,
+    file_damage,
+    files_of,
+    parse_record,
+    seal,
+    store_failure,
+    to_disk,
+)
+from weakstrong.store_remote import Remote, work_folder
+from weakstrong.store_steps import Job, Step
 
-from weakstrong.errors import CorruptResultError, RecipeMismatchError, SourceError, StoreError
-from weakstrong.spec import Spec, canonical, digest
+__all__ = ["RECORD", "Job", "Step", "Store", "explain_os_error", "store_failure"]
 
-RECORD = "record.json"
-
-
-@dataclass(frozen=True, eq=False)
-class Step:
-    """One unit of work, named by what decides its result.
-
-    Attributes:
-        name: the step's kind, e.g. ``"features"``; also its folder in the store.
-        version: raised whenever the code's numbers change; golden tests enforce it.
-        spec: every parameter that decides the result.
-        inputs: role -> the step it reads. Roles are part of the key.
-        builder: ``"module:function"``, imported when the step runs; the function takes a list of `Job` and a `Runtime`.
-        group: steps with the same group may be built together in one call (one pass, one vectorised training).
-        title: words for people; not part of the key.
-    """
-
-    name: str
-    version: int
-    spec: Spec
-    inputs: Mapping[str, Step] = field(default_factory=dict)
-    builder: str = ""
-    group: str = ""
-    title: str = ""
-
-    @cached_property
-    def key(self) -> str:
-        """64 hexadecimal digits; equal for equal recipes in every process and on every machine."""
-        inputs = ",".join(f'["{role}","{self.inputs[role].key}"]' for role in sorted(self.inputs))
-        return digest(
-            f'{{"inputs":[{inputs}],"spec":{self.spec.canonical_json},"step":"{self.name}","version":{self.version}}}'
-        )
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Step) and other.key == self.key
-
-    def __hash__(self) -> int:
-        return hash(self.key)
-
-    def recipe(self) -> dict[str, Any]:
-        """What was hashed, as plain JSON values."""
-        return {
-            "step": self.name,
-            "version": self.version,
-            "spec": json.loads(self.spec.canonical_json),
-            "inputs": {role: step.key for role, step in sorted(self.inputs.items())},
-        }
-
-    def build_function(self) -> Callable[..., None]:
-        """Import and return the function that computes this step."""
-        module, _, name = self.builder.partition(":")
-        function: Callable[..., None] = getattr(import_module(module), name)
-        return function
-
-
-@dataclass
-class Job:
-    """A step that is being built: where its inputs lie, where its files go, what it wants to say.
-
-    Attributes:
-        out: an empty folder; every file left in it becomes part of the result.
-        inputs: role -> folder of the stored input.
-        scratch: a folder that survives a kill and is removed when the step is done (checkpoints).
-        summary: small JSON values for the record, e.g. a final loss.
-        error: set to a `WeakStrongError` by a builder of several jobs when only this one failed.
-    """
-
-    step: Step
-    out: Path
-    inputs: dict[str, Path]
-    scratch: Path
-    summary: dict[str, Any] = field(default_factory=dict)
-    error: Exception | None = None
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def explain_os_error(error: OSError, path: str) -> StoreError:
-    """Say in words what a failed read or write of the store means."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StoreError(
-            f"no space left on the device of the store {path}; free some, then run again: it resumes"
-        )
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return StoreError(
-            f"the store {path} cannot be written ({error.strerror}); choose another with --store"
-        )
-    return StoreError(f"the store {path} failed: {error}")
-
-
-def store_failure(error: Exception, store: Store) -> StoreError | None:
-    """The store's own failure behind what a builder raised, or None if it is the builder's.
-
-    A file that is missing elsewhere, a network error or a bad checkpoint are OS errors too, and break one step only.
-    Libraries in Rust hand on the words of the system but no number.
-    """
-    if isinstance(error, SourceError):
-        return None
-    number = error.errno if isinstance(error, OSError) else None
-    for broken in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO):
-        if number == broken or f"{os.strerror(broken)} (os error {broken})" in str(error):
-            return explain_os_error(OSError(broken, os.strerror(broken)), store.url)
-    if isinstance(error, OSError) and str(error.filename or "").startswith(f"{store.work}{os.sep}"):
-        return explain_os_error(error, store.url)
-    return None
+DEAR_SECONDS = 1.0
+"""A result that took longer waits until the disk has it (some 5 ms); a cheaper one that a power cut tears is found by
+its digest and computed anew."""
 
 
 class Store:
@@ -147,40 +53,50 @@ class Store:
 
     Args:
         url: a folder, or a URL fsspec understands (``s3://bucket/prefix``, ``memory://x``).
+        cache_bytes: of a remote store: bound of the copies kept on this machine; default $WEAKSTRONG_CACHE_BYTES, or
+            10 GiB. What is in use, or larger, is held besides.
+        dead_seconds: of a remote store: how long a builder elsewhere must give no sign until its step is taken over.
+
+    Attributes:
+        fs, root: the file system of fsspec, and the path of the store on it.
+        work: a folder on this machine: the store itself, or where results of a remote one are built.
+        place, session, remote: `Place`, `Session` and, unless it is a folder, `Remote` of this store.
 
     Raises:
-        StoreError: if the place cannot be created or written.
+        StoreError: if the place cannot be created or written, or a remote one does not answer.
+        ConfigError: if the URL cannot be understood, its library is missing, or it holds credentials.
     """
 
-    def __init__(self, url: str | Path) -> None:
-        from fsspec.core import url_to_fs
-
-        text = str(url)
-        self.fs, self.root = url_to_fs(text if "://" in text else str(Path(text).expanduser().absolute()))
-        self.url = text
-        self.is_local = type(self.fs).__name__ == "LocalFileSystem"
+    def __init__(
+        self, url: str | Path, cache_bytes: int | None = None, dead_seconds: float = DEAD_SECONDS
+    ) -> None:
+        self.place = Place(url)
+        self.url, self.fs, self.root = self.place.url, self.place.fs, self.place.root
+        self.is_local = self.place.is_local
+        self.work = Path(self.root) if self.is_local else work_folder(self.place)
         self._opened: dict[str, Path] = {}
+        self._notes = Notes(self.place)
+        self.session = session_for(self.work, None if self.is_local else self.place, dead_seconds)
+        self.remote = None if self.is_local else Remote(self.place, self.session, cache_limit(cache_bytes))
         try:
-            if self.is_local:
-                for part in ("", ".building", ".locks"):
-                    Path(self.root, part).mkdir(parents=True, exist_ok=True)
-                probe = Path(self.root, ".building", f"probe-{uuid4().hex}")
-                probe.write_text("")
-                probe.unlink()
-                self.work = Path(self.root)
-            else:
-                self.fs.makedirs(self.root, exist_ok=True)
-                self.work = Path(tempfile.mkdtemp(prefix="weakstrong-"))
-                weakref.finalize(self, shutil.rmtree, self.work, ignore_errors=True)
+            for part in ("", ".building", ".locks"):
+                Path(self.work, part).mkdir(parents=True, exist_ok=True)
+            probe = Path(self.work, ".building", f"probe-{uuid4().hex}")
+            probe.write_text("")
+            probe.unlink()
         except OSError as error:
-            raise explain_os_error(error, self.url) from error
+            raise self.place.explain(error) from error
+        if self.remote:
+            self.remote.check()
 
-    def _folder(self, name: str, key: str) -> str:
+    def folder(self, name: str, key: str) -> str:
+        """Path of one result on the store's file system."""
         return f"{self.root}/{name}/{key}"
 
     def has(self, step: Step) -> bool:
         """Whether a finished result for ``step`` is stored; reads no file's content."""
-        return bool(self.fs.exists(f"{self._folder(step.name, step.key)}/{RECORD}"))
+        path = f"{self.folder(step.name, step.key)}/{RECORD}"
+        return os.path.exists(path) if self.is_local else self.place.exists(path)
 
     def keys(self, name: str) -> set[str]:
         """Keys of all finished results of one kind of step, from one listing."""
@@ -190,47 +106,48 @@ class Store:
                 return set()
             with os.scandir(folder) as entries:
                 return {e.name for e in entries if os.path.exists(f"{e.path}/{RECORD}")}
-        found = self.fs.glob(f"{self.root}/{name}/*/{RECORD}")
-        return {str(path).rsplit("/", 2)[-2] for path in found}
+        # One flat listing of everything below: a pattern would make fsspec ask once for every key.
+        found = (path.rsplit("/", 3) for path in self.place.files(f"{self.root}/{name}"))
+        return {parts[2] for parts in found if parts[3:] == [RECORD] and parts[1] == name}
 
     def names(self) -> list[str]:
         """Kinds of steps that have a result here."""
-        if not self.fs.exists(self.root):
-            return []
-        found = (str(p).rstrip("/").rsplit("/", 1)[-1] for p in self.fs.ls(self.root, detail=False))
-        return sorted(n for n in found if not n.startswith("."))
+        found = (e for e in self.place.entries(self.root) if e["type"] == "directory")
+        return sorted(
+            n for e in found if not (n := str(e["name"]).rstrip("/").rpartition("/")[2]).startswith(".")
+        )
 
     def read_record(self, name: str, key: str) -> dict[str, Any]:
-        """The record of one result, unchecked.
+        """The record of one result: whole, by the digest it carries of itself; its recipe is not compared.
 
         Raises:
-            CorruptResultError: if it is missing or not JSON.
+            CorruptResultError: if it is missing, not JSON, or was changed.
+            StoreError: if the store does not answer.
         """
-        path = f"{self._folder(name, key)}/{RECORD}"
+        return self.parse(f"{self.folder(name, key)}/{RECORD}", name, key)
+
+    def parse(self, path: str, name: str, key: str) -> dict[str, Any]:
+        """The record in the file ``path``; raises as `read_record`."""
         try:
-            with self.fs.open(path, "rb") as file:
-                record = json.loads(file.read())
-        except (OSError, ValueError) as error:
+            return parse_record(self.place.read(path))
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError, ValueError) as error:
             raise CorruptResultError(
-                f"{path} cannot be read ({error}); remove its folder and run again"
+                f"{path} cannot be read ({error}); remove its folder and run again", name, key
             ) from error
-        if not isinstance(record, dict):
-            raise CorruptResultError(f"{path} is not a record; remove its folder and run again")
-        return record
 
     def record(self, step: Step) -> dict[str, Any]:
         """The record of ``step``, after comparing its recipe with the wanted one.
 
         Raises:
             RecipeMismatchError: naming each field that differs.
-            CorruptResultError: if the record cannot be read.
+            CorruptResultError: if the record cannot be read or was changed.
         """
         record = self.read_record(step.name, step.key)
-        wanted, stored = step.recipe(), {k: record.get(k) for k in ("step", "version", "spec", "inputs")}
+        wanted, stored = step.recipe(), {k: record.get(k) for k in RECIPE}
         if stored != wanted:
-            lines = "\n  ".join(_differences(stored, wanted))
+            lines = "\n  ".join(differences(stored, wanted))
             raise RecipeMismatchError(
-                f"{self._folder(step.name, step.key)} was written by another recipe than the one that asks for it:\n"
+                f"{self.folder(step.name, step.key)} was written by another recipe than the one that asks for it:\n"
                 f"  {lines}\nRemove the folder, or use another --store."
             )
         return record
@@ -238,50 +155,97 @@ class Store:
     def open(self, step: Step) -> Path:
         """A local folder with the result's files, verified once per process against the recorded digests.
 
+        It may be shared: read it, and copy a file before changing it.
+
         Raises:
             RecipeMismatchError: if the stored recipe is another one.
             CorruptResultError: if a file is missing, truncated or changed; the message names it.
+            StoreError: if the store does not answer.
         """
         if step.key in self._opened:
             return self._opened[step.key]
         record = self.record(step)
-        folder = self._folder(step.name, step.key)
-        local = Path(folder) if self.is_local else self.work / step.name / step.key
-        if not self.is_local and not local.exists():
-            self.fs.get(folder, str(local), recursive=True)
-        for name, wanted in record.get("files", {}).items():
-            path = local / name
-            found = path.stat().st_size if path.is_file() else None
-            if found != wanted["size"] or _sha256(path) != wanted["sha256"]:
-                what = "is missing" if found is None else f"has {found} bytes or other content"
-                raise CorruptResultError(
-                    f"{path} {what}; its record wants {wanted['size']} bytes with SHA-256 {wanted['sha256'][:12]}…. "
-                    f"Remove the folder {folder} and run again; only this result is computed anew."
-                )
+        local, damage = self.files(step.name, step.key, record)
+        if damage:
+            raise CorruptResultError(
+                f"{damage} Remove the folder {self.folder(step.name, step.key)} and run again; "
+                "only this result is computed anew.",
+                step.name,
+                step.key,
+            )
         self._opened[step.key] = local
         return local
 
-    def try_lock(self, step: Step) -> FileLock | None:
+    def files(self, name: str, key: str, record: Mapping[str, Any]) -> tuple[Path, str]:
+        """A local folder with the files that ``record`` names, and what is wrong with the first bad one."""
+        if self.remote:
+            return self.remote.open(name, key, record)
+        local = Path(self.folder(name, key), record.get(ATTEMPT, ""))
+        damages = (file_damage(local / file, wanted) for file, wanted in files_of(record).items())
+        return local, next(filter(None, damages), "")
+
+    def set_aside(self, name: str, key: str, why: str) -> str:
+        """Move a damaged result into ``.damaged/``, so that it is computed anew; nothing is deleted.
+
+        Returns:
+            Where it went, or "" if nothing was moved: there is no result, or it is whole by now.
+        """
+        target = f"{self.root}/.damaged/{name}-{key}-{uuid4().hex[:8]}"
+        try:
+            if not self.place.exists(f"{self.folder(name, key)}/{RECORD}") or not self.damage(name, key):
+                return ""
+            if self.remote:
+                self.remote.set_aside(name, key, target)
+            else:
+                Path(target).parent.mkdir(exist_ok=True)
+                Path(self.folder(name, key)).rename(target)
+            self._opened.pop(key, None)
+            self.place.write(f"{target}/why.txt", why.encode())
+        except FileNotFoundError:
+            return ""
+        except OSError as error:
+            raise self.place.explain(error) from error
+        return target
+
+    def damage(self, name: str, key: str) -> str:
+        """What is wrong with a stored result, found by reading all of it; "" if nothing."""
+        try:
+            record = self.read_record(name, key)
+        except CorruptResultError as error:
+            return str(error)
+        return self.remote.damage(name, key, record) if self.remote else self.files(name, key, record)[1]
+
+    def write_note(self, kind: str, name: str, values: Mapping[str, Any]) -> None:
+        """Keep small JSON ``values`` in the store under ``kind`` and ``name``, seen by every machine that uses it.
+
+        Raises:
+            StoreError: if the store cannot be written.
+        """
+        self._notes.write(kind, name, values)
+
+    def read_notes(self, kind: str) -> dict[str, dict[str, Any]]:
+        """All notes of ``kind``, by name; one that cannot be read (half-written, not JSON) is left out."""
+        return self._notes.read(kind)
+
+    def remove_note(self, kind: str, name: str) -> None:
+        """Remove a note; none is fine."""
+        self._notes.remove(kind, name)
+
+    def try_lock(self, step: Step) -> Hold | None:
         """Hold the right to build ``step``, or None if another process holds it.
 
-        The operating system frees the lock of a killed process. Object storage has no locks: there two builders of
-        one step both finish and the last upload stands, with the same content.
+        The operating system frees the lock of a killed process. Object storage has no locks: there a lease keeps other
+        machines away while this process gives signs of life, and should two build after all, the first record stands.
         """
-        folder = self.work / ".locks"
-        lock = FileLock(folder / f"{step.key}.lock")
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            lock.acquire(blocking=False)
-        except Timeout:
-            return None
+            return take(self.session, self.work / ".locks", step.key)
         except OSError as error:
-            raise explain_os_error(error, self.url) from error
-        return lock
+            raise self.place.explain(error) from error
 
-    def release(self, step: Step, lock: FileLock) -> None:
+    def release(self, step: Step, lock: Hold) -> None:
         """Give the lock back and remove its file once the result exists."""
-        if self.has(step):
-            with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):
+            if self.has(step):
                 (self.work / ".locks" / f"{step.key}.lock").unlink()
         lock.release()
 
@@ -289,92 +253,91 @@ class Store:
         """A folder for checkpoints of an unfinished ``step``; the same after a kill."""
         return self.work / ".scratch" / step.key
 
+    def keep_scratch(self, step: Step) -> int:
+        """Copy the checkpoints of ``step`` into a remote store, so that another machine can go on; returns bytes.
+
+        In a folder they are there already. Call it when no checkpoint is being written.
+
+        Raises:
+            StoreError: if the store does not take them; what was kept before stays.
+        """
+        return self.remote.keep_scratch(step.key, self.scratch(step)) if self.remote else 0
+
     @contextlib.contextmanager
     def job(self, step: Step) -> Iterator[Job]:
         """A `Job` for ``step`` whose temporary folder is removed if it is not committed."""
-        out = self.work / ".building" / f"{step.name}-{step.key[:16]}-{uuid4().hex[:8]}"
-        try:
-            out.mkdir(parents=True)
-        except OSError as error:
-            raise explain_os_error(error, self.url) from error
-        try:
-            inputs = {role: self.open(dependency) for role, dependency in step.inputs.items()}
-            yield Job(step, out, inputs, self.scratch(step))
-        finally:
-            shutil.rmtree(out, ignore_errors=True)
+        with self.session.busy() as unique:
+            out = self.work / ".building" / f"{step.name}-{step.key[:16]}-{unique}"
+            try:
+                out.mkdir(parents=True)
+            except OSError as error:
+                raise self.place.explain(error) from error
+            try:
+                inputs = {role: self.open(dependency) for role, dependency in step.inputs.items()}
+                if self.remote:
+                    self.remote.fetch_scratch(step.key, self.scratch(step))
+                yield Job(step, out, inputs, self.scratch(step))
+            finally:
+                shutil.rmtree(out, ignore_errors=True)
 
     def commit(self, job: Job, provenance: Mapping[str, Any]) -> None:
-        """Turn what a job left in its folder into a stored result, all or nothing.
+        """Turn what a job left in its folder into a stored result, all or nothing; one that is there stays.
 
         Raises:
             StoreError: if the store cannot be written; nothing half-written is ever visible.
+            TypeError, ValueError: if the summary is no JSON.
         """
         step = job.step
-        files = {
-            path.relative_to(job.out).as_posix(): {"size": path.stat().st_size, "sha256": _sha256(path)}
-            for path in sorted(job.out.rglob("*"))
-            if path.is_file()
-        }
-        record = step.recipe() | {
-            "key": step.key,
-            "files": files,
-            "summary": job.summary,
-            "provenance": dict(provenance),
-        }
-        text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False)
-        folder = self._folder(step.name, step.key)
         try:
-            if self.is_local:
-                with (job.out / RECORD).open("w", encoding="utf-8") as file:
-                    file.write(text)
-                    file.flush()
-                    os.fsync(file.fileno())
-                Path(folder).parent.mkdir(parents=True, exist_ok=True)
-                self._rename(job.out, Path(folder), step)
-            else:
-                for name in files:
-                    self.fs.makedirs(f"{folder}/{name}".rsplit("/", 1)[0], exist_ok=True)
-                    self.fs.put_file(str(job.out / name), f"{folder}/{name}")
-                self.fs.makedirs(folder, exist_ok=True)
-                with self.fs.open(f"{folder}/{RECORD}", "wb") as remote:
-                    remote.write(text.encode())
+            files = {name: entry._asdict() for name, entry in describe_files(job.out).items()}
         except OSError as error:
-            raise explain_os_error(error, self.url) from error
+            raise self.place.explain(error) from error
+        record = step.recipe() | {"key": step.key, "files": files, "summary": job.summary}
+        if not self.adopt(job.out, step.name, step.key, record | {"provenance": dict(provenance)}):
+            self.record(step)
+        if self.remote:
+            self.remote.drop_scratch(step.key)
         shutil.rmtree(job.scratch, ignore_errors=True)
 
-    def _rename(self, built: Path, folder: Path, step: Step) -> None:
-        """Move into place; a whole result already there stays, a folder without a record is replaced."""
-        if folder.exists() and not (folder / RECORD).exists():
-            shutil.rmtree(folder)
+    def adopt(self, built: Path, name: str, key: str, record: Mapping[str, Any], sealed: bool = True) -> bool:
+        """Move (on object storage: upload) a folder of files and put ``record`` last; False if a record was there.
+
+        A record that came from elsewhere without a digest of itself stays so: ``sealed`` False.
+
+        Raises:
+            StoreError: if the store cannot be written; nothing half-written is ever visible.
+            TypeError, ValueError: if the record is no JSON.
+        """
+        if self.remote:
+            return self.remote.commit(built, name, key, record, sealed)
+        folder = Path(self.folder(name, key))
         try:
+            (built / RECORD).write_text(seal(record, sealed), encoding="utf-8")
+            if record.get("provenance", {}).get("seconds", 0.0) >= DEAR_SECONDS:
+                to_disk(built)
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            if folder.exists() and not (folder / RECORD).exists():
+                shutil.rmtree(folder)  # the remains of a broken copy
             built.rename(folder)
         except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                raise
-            self.record(step)
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                return False
+            raise self.place.explain(error) from error
+        return True
 
-    def clean_building(self, older_than: float = 3600.0) -> int:
-        """Remove temporary folders that a killed process left behind; returns how many.
+    @contextlib.contextmanager
+    def busy(self) -> Iterator[Path]:
+        """An empty name for a temporary folder; inside, this process counts as using the store, and gc waits for it."""
+        with self.session.busy() as unique:
+            folder = self.work / ".building" / f"busy-{unique}"
+            try:
+                yield folder
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
 
-        Args:
-            older_than: age in seconds since last written; younger ones may belong to a live process.
-        """
-        folder, removed = self.work / ".building", 0
-        for path in folder.iterdir() if folder.is_dir() else ():
-            with contextlib.suppress(OSError):
-                if time.time() - path.stat().st_mtime > older_than:
-                    shutil.rmtree(path)
-                    removed += 1
-        return removed
-
-
-def _differences(stored: object, wanted: object, path: str = "") -> list[str]:
-    if isinstance(stored, dict) and isinstance(wanted, dict):
-        names = sorted(set(stored) | set(wanted))
-        return [
-            line
-            for n in names
-            if stored.get(n) != wanted.get(n)
-            for line in _differences(stored.get(n), wanted.get(n), f"{path}.{n}".lstrip("."))
-        ]
-    return [f"{path}: stored {canonical(stored)[:120]}, wanted {canonical(wanted)[:120]}"]
+    def clean_building(self) -> int:
+        """Remove temporary folders that killed processes of this machine left behind; returns how many."""
+        found = left_behind(self.work)
+        for path in found:
+            shutil.rmtree(path, ignore_errors=True)
+        return len(found)
