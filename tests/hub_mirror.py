@@ -1,6 +1,6 @@
-"""A small model hub on 127.0.0.1 for tests: data sets from a folder, and how it should misbehave.
+"""A small model hub on 127.0.0.1 for tests: data sets and models from a folder, and how it should misbehave.
 
-It answers what `huggingface_hub.snapshot_download` asks for a data set: a branch's commit, the file list of a commit,
+It answers what `huggingface_hub.snapshot_download` asks for a repository: a branch's commit, the file list of a commit,
 HEAD and GET of a file. `HubMirror.use` points the loaded library at it, `HubMirror.environment` a child process.
 """
 
@@ -56,7 +56,9 @@ class HubMirror:
 
     def files_asked_for(self) -> set[str]:
         """Paths inside repositories whose head or body was asked for."""
-        found = (re.match(r"/datasets/[^/]+/[^/]+/resolve/[^/]+/(.+)", path) for _, path in self.requests)
+        found = (
+            re.match(r"(?:/datasets)?/[^/]+/[^/]+/resolve/[^/]+/(.+)", path) for _, path in self.requests
+        )
         return {unquote(match[1]) for match in found if match}
 
     def stop(self) -> None:
@@ -122,8 +124,8 @@ class _Handler(BaseHTTPRequestHandler):
     def answer(self) -> None:
         path = urlsplit(self.path).path
         self.hub.requests.append((self.command, path))
-        asked = re.fullmatch(r"/api/datasets/([^/]+/[^/]+)/(revision|tree)/([^/]+)", path)
-        file = re.fullmatch(r"/datasets/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
+        asked = re.fullmatch(r"/api/(?:datasets|models)/([^/]+/[^/]+)/(revision|tree)/([^/]+)", path)
+        file = re.fullmatch(r"(?:/datasets)?/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
         match = asked or file
         if match is None:
             return self.fail(404, "")

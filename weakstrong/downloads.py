@@ -28,6 +28,7 @@ from typing import IO, Any, TypeVar
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 from weakstrong.errors import ConfigError, HashMismatchError, SourceError
+from weakstrong.redact import without_credentials
 
 T = TypeVar("T")
 
@@ -35,15 +36,6 @@ RETRIES = 3
 BACKOFF_S = 0.5
 BLOCK_BYTES = 1 << 18
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
-
-
-def without_credentials(text: str) -> str:
-    """``text`` with the ``user:password@`` of every URL in it removed.
-
-    >>> without_credentials("asked https://me:secret@host/simple/")
-    'asked https://host/simple/'
-    """
-    return re.sub(r"://[^/\s]*@", "://", text)
 
 
 def shown(url: str) -> str:

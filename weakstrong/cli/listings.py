@@ -1,22 +1,25 @@
-"""Commands that only look: plan, results, report, status, models, methods."""
+"""Commands that only look: results, report, models, methods."""
 
 from __future__ import annotations
 
 import csv
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weakstrong.api import default_store
-from weakstrong.errors import StoreError
-from weakstrong.experiment import Experiment, experiments_in
-from weakstrong.graph import Graph, closure
+from weakstrong.errors import ConfigError, StoreError
+from weakstrong.experiment import experiments_in
+from weakstrong.redact import spreadsheet_safe, visible
 from weakstrong.store import Store
 
 if TYPE_CHECKING:
     from weakstrong.results import Results
+
+
+PRETTY_ROWS = 1000
+"""Rows of the longest table that is laid out for the width of a terminal; that takes a millisecond per row."""
 
 
 def print_json(value: object) -> None:
@@ -25,9 +28,13 @@ def print_json(value: object) -> None:
 
 
 def print_table(rows: list[dict[str, Any]], columns: list[str], right: tuple[str, ...] = ()) -> None:
-    """A table for people."""
+    """A table for people; a long one in plain columns."""
+    if len(rows) > PRETTY_ROWS:
+        _print_plain(rows, columns, right)
+        return
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for column in columns:
@@ -35,8 +42,20 @@ def print_table(rows: list[dict[str, Any]], columns: list[str], right: tuple[str
             column.replace("_", " "), justify="right" if column in right else "left", overflow="fold"
         )
     for row in rows:
-        table.add_row(*(_cell(row.get(column)) for column in columns))
+        # Text, not str: a name such as "[bold]" is a name, not markup.
+        table.add_row(*(Text(_cell(row.get(column))) for column in columns))
     Console().print(table)
+
+
+def _print_plain(rows: list[dict[str, Any]], columns: list[str], right: tuple[str, ...]) -> None:
+    cells = [[_cell(row.get(column)) for row in rows] for column in columns]
+    lines = []
+    for column, texts in zip(columns, cells, strict=True):
+        named = [column.replace("_", " "), *texts]
+        width = max(map(len, named))
+        lines.append([t.rjust(width) if column in right else t.ljust(width) for t in named])
+    for line in zip(*lines, strict=True):
+        print("  ".join(line).rstrip())
 
 
 def _cell(value: object) -> str:
@@ -46,7 +65,7 @@ def _cell(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.3g}" if abs(value) >= 1000 else f"{value:.3f}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    return f"{value:,}" if isinstance(value, int) else visible(str(value))
 
 
 def open_store(store: str | None) -> Store:
@@ -67,43 +86,6 @@ def _results(experiment: Path | None, store: str | None) -> Results:
     return collect(open_store(store), None if experiment is None else experiments_in(experiment))
 
 
-def show_plan(experiments: Sequence[Experiment], store: str | None, as_json: bool) -> None:
-    """Cells and steps of experiments, and how many are stored."""
-    graph, cells = Graph(), [cell for experiment in experiments for cell in experiment.cells()]
-    name = ", ".join(experiment.name for experiment in experiments)
-    made = [graph.cell(cell) for cell in cells]
-    steps = closure([s for m in made for s in (*m.scores(), m.check)])
-    url = store or default_store()
-    exists = "://" in url or Path(url).expanduser().is_dir()
-    opened = Store(url) if exists else None
-    stored: dict[str, set[str]] = {}
-    rows: dict[str, dict[str, Any]] = {}
-    for step in steps:
-        if opened is not None and step.name not in stored:
-            stored[step.name] = opened.keys(step.name)
-        row = rows.setdefault(step.name, {"step": step.name, "total": 0, "stored": 0})
-        row["total"] += 1
-        row["stored"] += step.key in stored.get(step.name, ())
-    if as_json:
-        listed = [cell.identity() | {"key": cell.key()} for cell in cells]
-        print_json(
-            {
-                "name": name,
-                "n_cells": len(cells),
-                "store": url,
-                "steps": list(rows.values()),
-                "cells": listed,
-            }
-        )
-        return
-    print(f"{name}: {len(cells):,} cells, store {url}{'' if exists else ' (not there yet)'}")
-    print_table(
-        [r | {"to_do": r["total"] - r["stored"]} for r in rows.values()],
-        ["step", "total", "stored", "to_do"],
-        ("total", "stored", "to_do"),
-    )
-
-
 def show_results(
     experiment: Path | None, store: str | None, format: str, aggregate: bool, across: bool = False
 ) -> None:
@@ -116,7 +98,7 @@ def show_results(
         if rows:
             writer = csv.DictWriter(sys.stdout, list(rows[0]), lineterminator="\n")
             writer.writeheader()
-            writer.writerows(rows)
+            writer.writerows({k: spreadsheet_safe(v) for k, v in row.items()} for row in rows)
     elif across:
         numbers = ["n_tasks", "n_defined", "pgr_median", "pgr_median_low", "pgr_median_high", "pgr_summed"]
         tests = ["n_better", "n_worse", "wilcoxon_p_holm", "sign_p"]
@@ -149,24 +131,6 @@ def write_report(
         print(f"page: {out}")
 
 
-def show_status(experiment: Path | None, store: str | None, as_json: bool) -> None:
-    """Counts of cells, and each failure's reason."""
-    found = _results(experiment, store)
-    counts = {s: sum(c["status"] == s for c in found.cells) for s in ("done", "missing", "failed")}
-    errors = list(dict.fromkeys(c["error"] for c in found.cells if c["error"]))
-    if as_json:
-        print_json(
-            counts
-            | {"store": found.store.url, "experiments": [e.name for e in found.experiments], "errors": errors}
-        )
-        return
-    print(
-        f"{found.store.url}: {counts['done']} cells done, {counts['missing']} missing, {counts['failed']} failed"
-    )
-    for error in errors:
-        print(f"  {error}")
-
-
 def show_models(names: list[str], as_json: bool) -> None:
     """Cards of the embedded models and of those named."""
     from weakstrong.models import MODELS, card, parse_model
@@ -186,10 +150,14 @@ def show_models(names: list[str], as_json: bool) -> None:
     print("\nA rung is a model's first layers: smollm2-135m:8. Others: hub:org/name@revision, or a folder.")
 
 
-def show_methods(as_json: bool) -> None:
-    """Every method with its parameters."""
-    from weakstrong.methods import METHODS
+def show_methods(files: list[str], as_json: bool) -> None:
+    """Every method with its parameters, and those of the user's own ``files``."""
+    from weakstrong.methods import METHODS, parse_method
 
+    for file in files:
+        if not file.endswith(".py"):
+            raise ConfigError(f"{file!r} is no method file; name one that ends in .py")
+        parse_method(file)
     rows: list[dict[str, Any]] = []
     for name in METHODS.names():
         method = METHODS.get(name)

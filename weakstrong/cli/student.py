@@ -11,6 +11,7 @@ from weakstrong.api import default_store
 from weakstrong.cli.console import Screen, is_live
 from weakstrong.errors import ConfigError, DataError
 from weakstrong.experiment import REGIMES
+from weakstrong.redact import spreadsheet_safe
 from weakstrong.train import TrainedStudent, train_student
 from weakstrong.training.spec import Runtime
 
@@ -128,7 +129,10 @@ def predict_and_write(
         content = json.dumps(rows, ensure_ascii=False, indent=1) + "\n"
     else:
         flat = [
-            {k: json.dumps(v, ensure_ascii=False) if isinstance(v, dict) else v for k, v in r.items()}
+            {
+                k: json.dumps(v, ensure_ascii=False) if isinstance(v, dict) else spreadsheet_safe(v)
+                for k, v in r.items()
+            }
             for r in rows
         ]
         content = pl.DataFrame(flat).write_csv()

@@ -23,6 +23,7 @@ from weakstrong.cli.options import (
     TrainRows,
 )
 from weakstrong.errors import DataError, StoreError
+from weakstrong.redact import visible
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -125,7 +126,7 @@ def show(
     print(
         f"{facts['rows']:,} rows in {facts['groups']:,} groups, {facts['kind']}; {facts['licence']}; {facts['source']}"
     )
-    print("classes: " + ", ".join(f"{c} {n:,}" for c, n in facts["rows_per_class"].items()))
+    print("classes: " + visible(", ".join(f"{c} {n:,}" for c, n in facts["rows_per_class"].items())))
     if facts["rows_per_origin"]:
         print(
             "set aside by the authors: "
@@ -136,11 +137,11 @@ def show(
         f"words in a text: median {words['median']:.0f}, 95 % up to {words['p95']:.0f}, longest {words['longest']}"
     )
     for note in facts["notes"]:
-        print(note)
+        print(visible(note))
     for row in shown:
-        print(f"\n--- {row['id']}, {row['label']}\n{row['text']}")
+        print(f"\n--- {visible(row['id'])}, {row['label']}\n{visible(row['text'])}")
         if "other" in row:
-            print(f"--- second\n{row['other']}")
+            print(f"--- second\n{visible(row['other'])}")
     if out is not None:
         print(f"\nrows: {out}")
 
@@ -188,7 +189,7 @@ def check(
     parts = Counter(split["part"].to_pylist())
     print(f"{task.name}, split {seed}: " + ", ".join(f"{part} {n:,}" for part, n in parts.items()))
     for line in render(found):
-        print(line)
+        print(visible(line))
 
 
 def describe(task: Task, loaded: TaskRows) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -45,7 +46,7 @@ class Combined(Method):
     def _who(self, choice: Choice) -> Method | None:
         return next((part for part in self.parts if choice in part.sets), None)
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The parts' names joined by plus signs."""
         return "+".join(part.name for part in self.parts)

@@ -6,6 +6,7 @@ Legend: N training rows, B rows of a batch, C classes.
 from __future__ import annotations
 
 import re
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -52,7 +53,7 @@ class Method(Spec):
     sha256: str = ""
     """Of that file: its code decides the numbers, so it is part of the key."""
 
-    @property
+    @cached_property
     def name(self) -> str:
         """Kind plus every parameter that is not the default, e.g. ``confidence:a_max=0.5``."""
         words = []

@@ -23,6 +23,7 @@ from transformers import (
 )
 
 from weakstrong.errors import ModelError
+from weakstrong.models._safe import check_folder, loading
 from weakstrong.models.base import ModelSpec, model_folder
 
 FINAL_NORMS = ("norm", "final_norm", "ln_f", "final_layer_norm", "final_layernorm")
@@ -55,9 +56,13 @@ def quiet_transformers() -> Iterator[None]:
 
 
 def load_tokenizer(spec: ModelSpec, folder: Path | None = None) -> Any:
-    """The model's tokenizer, padding on the right, with a pad token."""
+    """The model's tokenizer, padding on the right, with a pad token.
+
+    Raises:
+        ModelError: if it has no token to pad with, or brings code that nobody allowed.
+    """
     folder = folder or model_folder(spec)
-    with quiet_transformers():
+    with quiet_transformers(), loading(folder):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=spec.trust_remote_code)
     tokenizer.padding_side = "right"
     if tokenizer.pad_token_id is None:
@@ -71,9 +76,11 @@ def truncated_config(spec: ModelSpec, folder: Path, **changes: Any) -> Any:
     """The model's configuration at the spec's depth.
 
     Raises:
-        ModelError: if the checkpoint has fewer layers.
+        ModelError: if the checkpoint has fewer layers, or its files name code, pickles or weights elsewhere.
     """
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=spec.trust_remote_code, **changes)
+    check_folder(folder, spec.trust_remote_code)
+    with loading(folder):
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=spec.trust_remote_code, **changes)
     if spec.layers is not None:
         if spec.layers > config.num_hidden_layers:
             raise ModelError(
@@ -95,14 +102,15 @@ def _pretrained(
     auto: Any, spec: ModelSpec, folder: Path, config: Any, dtype: torch.dtype
 ) -> tuple[Any, dict[str, Any]]:
     """A model of the class ``auto`` and what its loading had to say."""
-    found: tuple[Any, dict[str, Any]] = auto.from_pretrained(
-        folder,
-        config=config,
-        dtype=dtype,
-        output_loading_info=True,
-        use_safetensors=True,
-        trust_remote_code=spec.trust_remote_code,
-    )
+    with loading(folder):
+        found: tuple[Any, dict[str, Any]] = auto.from_pretrained(
+            folder,
+            config=config,
+            dtype=dtype,
+            output_loading_info=True,
+            use_safetensors=True,
+            trust_remote_code=spec.trust_remote_code,
+        )
     return found
 
 
@@ -201,7 +209,8 @@ def _start_head(
     model: nn.Module, spec: ModelSpec, folder: Path, tokenizer: Any, classes: int, head: str
 ) -> None:
     layer = classification_layer(model)
-    rows = None if head == "zeros" else unembedding_rows(folder, tokenizer, classes)
+    trust = spec.trust_remote_code
+    rows = None if head == "zeros" else unembedding_rows(folder, tokenizer, classes, trust)
     if rows is not None and rows.shape != layer.weight.shape:
         rows = None
     if rows is None and head == "unembedding":
@@ -214,9 +223,11 @@ def _start_head(
             layer.bias.zero_()
 
 
-def unembedding_rows(folder: Path, tokenizer: Any, classes: int) -> Tensor | None:
+def unembedding_rows(
+    folder: Path, tokenizer: Any, classes: int, trust_remote_code: bool = False
+) -> Tensor | None:
     """Float32 [C, D] unembedding rows of the tokens "0" … "C-1", or None where there are none."""
-    config = AutoConfig.from_pretrained(folder)
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
     if not is_decoder(config):
         return None
     tokens = [tokenizer(str(c), add_special_tokens=False)["input_ids"] for c in range(classes)]

@@ -17,6 +17,7 @@ from filelock import FileLock
 from weakstrong.errors import ConfigError, ModelError, OfflineError
 
 HUB_NAME = re.compile(r"hub:(?P<repo>[^@\s]+?)(@(?P<revision>[^@\s]+))?$")
+HEADER_LIMIT = 100_000_000  # bytes, that of the format
 LAYER = re.compile(r"(?:^|\.)(?:layers|layer|h|blocks|block)\.(\d+)\.")
 BUFFER = re.compile(r"(?:^|\.)(position_ids|(attn|attention)\.(masked_)?bias|inv_freq)$")
 EMBEDDING = re.compile(r"(embeddings?\.|embed_tokens|wte|wpe|embed_in|lm_head|embed_out|embed_positions)")
@@ -41,23 +42,30 @@ def hub_revision(uri: str) -> tuple[str, str]:
     from weakstrong.sources import is_offline
 
     ref = Path(constants.HF_HUB_CACHE, repo_folder_name(repo_id=repo, repo_type="model"), "refs", revision)
+    cached = _commit_in(ref)
     if is_offline():
-        if ref.is_file():
-            return repo, ref.read_text().strip()
+        if cached:
+            return repo, cached
         raise OfflineError(
             f"hub:{repo}@{revision} is not cached and the network is off; name a cached commit"
         )
     try:
         commit = HfApi().model_info(repo, revision=revision).sha
     except Exception as error:  # the hub client raises httpx, OSError and its own kinds
-        if ref.is_file():
-            return repo, ref.read_text().strip()
+        if cached:
+            return repo, cached
         raise OfflineError(
             f"hub:{repo}@{revision} is not cached and the hub does not answer: {error}"
         ) from error
     if commit is None:
         raise OfflineError(f"hub:{repo}@{revision}: the hub names no commit")
     return repo, commit
+
+
+def _commit_in(ref: Path) -> str | None:
+    """The commit that a file of the hub's cache holds; a revision such as ``../../file`` may lead to any file."""
+    text = ref.read_text(encoding="utf-8", errors="replace").strip() if ref.is_file() else ""
+    return text if re.fullmatch(r"[0-9a-f]{40}", text) else None
 
 
 def snapshot_path(source: str) -> Path | None:
@@ -98,11 +106,18 @@ def _digest_files(files: tuple[tuple[Path, int, int], ...]) -> str:
 
 
 def tensor_shapes(path: Path) -> dict[str, list[int]]:
-    """Names and shapes in a safetensors file, read from its header."""
-    with path.open("rb") as file:
-        (size,) = struct.unpack("<Q", file.read(8))
-        header = json.loads(file.read(size))
-    return {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}
+    """Names and shapes in a safetensors file, read from its header.
+
+    Raises:
+        ModelError: if it is something else.
+    """
+    try:
+        with path.open("rb") as file:
+            (size,) = struct.unpack("<Q", file.read(8))
+            header = json.loads(file.read(min(size, HEADER_LIMIT)))
+        return {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}
+    except (struct.error, ValueError, AttributeError, KeyError, TypeError) as error:
+        raise ModelError(f"{path} is no safetensors file ({type(error).__name__}); fetch it anew") from error
 
 
 def layer_parameters(folder: Path) -> tuple[int, int, list[int]]:
@@ -154,12 +169,14 @@ def _convert(gguf: Path, target: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+    model = AutoModelForCausalLM.from_pretrained(
+        gguf.parent, gguf_file=gguf.name, dtype=torch.float32, trust_remote_code=False
+    )
     # A dequantised model still counts as quantised, and would refuse to be saved.
     model.hf_quantizer = None
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
     model.config._name_or_path = ""
     model.save_pretrained(target)
-    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, trust_remote_code=False)
     tokenizer.save_pretrained(target)

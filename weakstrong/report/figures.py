@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from math import ceil, floor, log10
 from typing import Any
 
@@ -59,6 +61,14 @@ STYLE: Any = {  # Any: matplotlib's own type is a literal of all its keys
 """In force only while a figure is built or written: a user's own settings neither leak in nor change."""
 
 
+@contextmanager
+def _styled() -> Iterator[None]:
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+        # The reader's browser draws the words, with fonts of its own.
+        warnings.filterwarnings("ignore", r"Glyph \d+ ", UserWarning)
+        yield
+
+
 def arm(row: Row, with_regime: bool) -> str:
     """The name of what is compared: the method, with its regime where there are several regimes."""
     name = method_name(row)
@@ -90,7 +100,7 @@ def fig3(aggregate: Sequence[Row], models: Models, task: str) -> Figure:
     supervisors = sorted(_unique(row["supervisor"] for row in rows), key=lambda name: x_of.get(name, 0.0))
     students = sorted(_unique(row["student"] for row in rows), key=lambda name: x_of[name])
     look = {n: _look(i, len(supervisors)) for i, n in enumerate(supervisors)}
-    with matplotlib.rc_context(STYLE):
+    with _styled():
         fig = Figure(figsize=(9.6, 1.4 + 2.7 * len(arms)), layout=ConstrainedLayoutEngine(h_pad=0.1))
         ratios = [2, 1] if len(students) == 1 else [1.15, 1]
         axes = fig.subplots(len(arms), 2, sharex="col", sharey="col", squeeze=False, width_ratios=ratios)
@@ -144,7 +154,7 @@ def pgr_bars(aggregate: Sequence[Row], task: str) -> Figure:
     pairs = _unique((row["supervisor"], row["student"]) for row in rows)
     look = {name: _look(i, len(arms)) for i, name in enumerate(arms)}
     step = len(arms) + 0.7  # a gap between pairs
-    with matplotlib.rc_context(STYLE):
+    with _styled():
         height = (0.27 if len(pairs) <= 6 else 0.21) * step * len(pairs)
         fig = Figure(figsize=(9.6, 1.1 + height), layout="constrained")
         ax = fig.subplots()
@@ -195,7 +205,7 @@ def to_svg(fig: Figure, prefix: str = "") -> str:
     The same figure gives the same text. ``prefix`` starts every id, so that several figures can share a page.
     """
     buffer = io.StringIO()
-    with matplotlib.rc_context(STYLE):
+    with _styled():
         fig.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :].strip()

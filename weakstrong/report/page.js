@@ -86,9 +86,11 @@
 
   // Downloads, made here from the data of this page.
   const quoted = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+  // What a spreadsheet would take for a formula begins with an apostrophe; numbers stay numbers.
+  const plain = (text) => (/^[=+\-@\t\r][^]/.test(text) && Number.isNaN(Number(text)) ? `'${text}` : text);
   const csv = (rows) => {
     const columns = columnsOf(rows);
-    const lines = [columns, ...rows.map((row) => columns.map((name) => word(row[name])))];
+    const lines = [columns, ...rows.map((row) => columns.map((name) => plain(word(row[name]))))];
     return lines.map((line) => line.map(quoted).join(",") + "\r\n").join("");
   };
   const save = (name, type, text) => {

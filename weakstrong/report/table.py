@@ -9,6 +9,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from weakstrong.redact import visible
+
 Row = Mapping[str, Any]
 
 MISSING = "–"
@@ -106,7 +108,7 @@ def result_table(aggregate: Sequence[Row]) -> Table:
     one_count = not several(aggregate, "n_seeds")
     if aggregate and one_count:
         title += f", seeds {aggregate[0]['n_seeds']}"
-    table = Table(title=Text(title), title_justify="left", caption_justify="left", box=SIMPLE_HEAD)
+    table = Table(title=Text(visible(title)), title_justify="left", caption_justify="left", box=SIMPLE_HEAD)
     table.padding = (0, 1, 0, 0)
     table.add_column("supervisor → student\n  method", overflow="fold")
     for name in (
@@ -125,10 +127,12 @@ def result_table(aggregate: Sequence[Row]) -> Table:
         # Text, not str: a name such as "[bold]" is a name, not markup
         if pair != heading:
             heading = pair
-            table.add_row(Text(pair, style="bold"))
+            table.add_row(Text(visible(pair), style="bold"))
         scores = "  ".join(format_number(row[f"{r}_score"], 3) for r in ("supervisor", "student", "ceiling"))
         cells = [f"  {method_name(row)}", scores, format_pgr(row), format_p(row["p_vs_naive_holm"])]
-        table.add_row(*(Text(cell) for cell in [*cells, *([] if one_count else [str(row["n_seeds"])])]))
+        table.add_row(
+            *(Text(visible(cell)) for cell in [*cells, *([] if one_count else [str(row["n_seeds"])])])
+        )
     undefined = [row for row in aggregate if not has_pgr(row)]
     reasons = dict.fromkeys(
         f"{row['supervisor']} → {row['student']}: {row['pgr_reason']}"
@@ -136,7 +140,7 @@ def result_table(aggregate: Sequence[Row]) -> Table:
         if row["pgr_reason"]
     )
     if reasons:
-        table.caption = Text("PGR undefined: " + "; ".join(reasons))
+        table.caption = Text(visible("PGR undefined: " + "; ".join(reasons)))
     elif not aggregate:
         table.caption = Text("No finished cells yet.")
     return table
@@ -155,7 +159,7 @@ def across_table(across: Sequence[Row]) -> Table:
         pair = f"{row['supervisor']} → {row['student']}"
         if pair != heading:
             heading = pair
-            table.add_row(Text(pair, style="bold"))
+            table.add_row(Text(visible(pair), style="bold"))
         interval = format_interval(row["pgr_median_low"], row["pgr_median_high"])
         won = MISSING if row["n_better"] is None else f"{row['n_better']} / {row['n_worse']}"
         cells = (
@@ -165,7 +169,7 @@ def across_table(across: Sequence[Row]) -> Table:
             won,
             format_p(row["wilcoxon_p_holm"]),
         )
-        table.add_row(*(Text(cell) for cell in cells))
+        table.add_row(*(Text(visible(cell)) for cell in cells))
     return table
 
 

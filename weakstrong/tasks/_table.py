@@ -341,14 +341,13 @@ def _parquet(path: Path, wanted: Sequence[str] | None) -> Iterator[pl.DataFrame]
     try:
         _refuse_cut_parquet(path)
         # Without buffers of whole column pieces, into which a writer may put a million rows, and without threads, each
-        # of which holds memory of its own.
+        # of which holds memory of its own; and without metadata of columns, at which polars panics if it is no text.
         with pq.ParquetFile(path, pre_buffer=False, buffer_size=2**20) as file:
             names = file.schema_arrow.names
             require(wanted or (), names, path)
             columns = names if wanted is None else list(wanted)
             for batch in file.iter_batches(BATCH, columns=columns, use_threads=False):
-                frame = pl.from_arrow(batch)
-                assert isinstance(frame, pl.DataFrame)
+                frame = pl.DataFrame(pa.RecordBatch.from_arrays(batch.columns, batch.schema.names))
                 yield frame.select(names if wanted is None else wanted)
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(path, str(error).splitlines()[0]) from error
@@ -373,6 +372,7 @@ def _refuse_cut_parquet(path: Path) -> None:
 def _folder(path: Path, wanted: Sequence[str] | None) -> Iterator[pl.DataFrame]:
     import datasets
     import polars as pl
+    import pyarrow as pa
 
     try:
         loaded = datasets.load_from_disk(str(path))
@@ -391,7 +391,7 @@ def _folder(path: Path, wanted: Sequence[str] | None) -> Iterator[pl.DataFrame]:
         loaded = loaded.select_columns(list(wanted))
     names = {n: f.names for n, f in loaded.features.items() if isinstance(f, datasets.ClassLabel)}
     for batch in loaded.with_format("arrow").iter(BATCH):
-        frame = pl.from_arrow(batch)
+        frame = pl.from_arrow(pa.Table.from_arrays(batch.columns, batch.column_names))
         assert isinstance(frame, pl.DataFrame)
         yield frame.with_columns(
             pl.col(n).cast(pl.String).replace({str(i): v for i, v in enumerate(values)})
