@@ -25,6 +25,14 @@ FAMILIES = ("llama", "gpt2", "gpt_neox", "gemma3_text", "bert", "modernbert")
 WORDS = ("zero", "0", "1", "2", "<pad>", "<unk>", "<eos>", *(f"w{i}" for i in range(53)))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_settings_of_the_developer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Method files that tests name are not noted as known in the developer's own settings."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WEAKSTRONG_CONFIG", str(tmp_path_factory.mktemp("config")))
+        yield
+
+
 def _config(family: str, layers: int, **changes: Any) -> Any:
     from transformers import AutoConfig
 

@@ -18,7 +18,7 @@ from weakstrong.api import run_with_report
 from weakstrong.builders.data import PROBABILITIES, ids_of
 from weakstrong.data import Part, one_hot, positions, read_probabilities
 from weakstrong.errors import ConfigError, ModelError
-from weakstrong.executors.local import run_steps
+from weakstrong.schedule import run_steps
 from weakstrong.experiment import Experiment
 from weakstrong.graph import CellSteps, Graph
 from weakstrong.methods import parse_method

@@ -17,7 +17,7 @@ import pytest
 
 from weakstrong.builders.data import ids_of
 from weakstrong.data import Part, positions
-from weakstrong.executors.local import run_steps
+from weakstrong.schedule import run_steps
 from weakstrong.experiment import Experiment
 from weakstrong.graph import Graph
 from weakstrong.store import Store

@@ -14,7 +14,7 @@ from weakstrong.api import run_with_report
 from weakstrong.builders.data import PROBABILITIES, ids_of
 from weakstrong.builders.views import perturbed
 from weakstrong.data import Part, positions, read_probabilities
-from weakstrong.executors.local import RunReport, run_steps
+from weakstrong.schedule import RunReport, run_steps
 from weakstrong.experiment import Experiment
 from weakstrong.graph import CellSteps, Graph
 from weakstrong.methods import METHODS

@@ -16,7 +16,7 @@ import pytest
 from weakstrong.builders.data import PROBABILITIES
 from weakstrong.data import read_probabilities
 from weakstrong.errors import ConfigError, DataError, UnknownNameError
-from weakstrong.executors.local import run_steps
+from weakstrong.schedule import run_steps
 from weakstrong.experiment import Experiment, parse_supervisor
 from weakstrong.graph import Graph
 from weakstrong.models.base import ModelSpec

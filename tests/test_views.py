@@ -24,7 +24,7 @@ from weakstrong.builders.fits import labelled
 from weakstrong.builders.views import perturbed
 from weakstrong.data import Part, positions, read_probabilities
 from weakstrong.errors import DataError
-from weakstrong.executors.local import RunReport, run_steps
+from weakstrong.schedule import RunReport, run_steps
 from weakstrong.experiment import Experiment
 from weakstrong.graph import CellSteps, Graph
 from weakstrong.methods import parse_method

@@ -138,7 +138,10 @@ class Graph:
         return found
 
     def _student(self, c: Cell, rows: _Rows, labels: Step) -> Step:
-        between = c.method.intermediates(c.supervisor.name, c.student)
+        between: tuple[ModelSpec, ...] = self._once(
+            lambda: c.method.intermediates(c.supervisor.name, c.student),
+            *("between", id(c.method), c.supervisor.name, id(c.student)),
+        )
         for i, model in enumerate(between):
             part = (i, len(between)) if c.method.own_rows else None
             labels = self._fit(
@@ -159,7 +162,7 @@ class Graph:
             chosen = c.supervisor if arm == "supervisor" else c.student
             assert isinstance(chosen, ModelSpec)
             model = chosen
-        _wants_decoder(model, c.method)
+        self._wants_decoder(model, c.method)
         part = Part.WEAK_TRAIN if arm == "supervisor" else Part.TRANSFER
         spec = TuneSpec(model=model, start=start, seed=c.seed, parts=(part,))
         return steps.tune(rows.examples, rows.split, spec)
@@ -167,7 +170,7 @@ class Graph:
     def _prompted(self, c: Cell, rows: _Rows, labels: Step) -> Step:
         prompt = c.method.prompt
         assert prompt is not None
-        _wants_decoder(c.student, c.method)
+        self._wants_decoder(c.student, c.method)
         if c.task.task_kind is TaskKind.PREFERENCE:
             raise ConfigError(f"method {c.method.name} asks for classes, and {c.task.name} holds comparisons")
         prompt = prompt.model_copy(update={"instruction": prompt.instruction or c.task.instruction})
@@ -271,13 +274,21 @@ class Graph:
         """The probe whose head finetuning starts from."""
         first = c.method.start
         assert isinstance(first, ProbeFirst)
-        _wants_decoder(model, c.method)
+        self._wants_decoder(model, c.method)
         features = FeatureSpec(max_tokens=training.max_tokens)
         probe = Probe(epochs=first.epochs, learning_rate=first.learning_rate, features=features)
         spec = ProbeFit.model_construct(kind="probe-fit", **fields | {"training": probe})
         made = self._features(rows.examples, model, features)
         more = {steps.ORACLE: rows.test} if c.method.stop == "oracle" else {}
         return steps.probe(made, rows.split, labels, spec, f"head of {model.name}, seed {c.seed}", **more)
+
+    def _wants_decoder(self, model: ModelSpec, method: Method) -> None:
+        # A card reads files, and a plan asks for it once per cell.
+        family = self._once(lambda: card(model).family, "family", model.weights, model.source)
+        if family == "encoder":
+            raise ConfigError(
+                f"method {method.name} needs a decoder, {model.name} is an encoder; use one such as smollm2-135m"
+            )
 
 
 def _wants_known_raters(c: Cell) -> None:
@@ -288,13 +299,6 @@ def _wants_known_raters(c: Cell) -> None:
         raise ConfigError(
             f"supervisor {given.name}: dawid-skene weighs persons, and nobody knows which ratings of {c.task.name} are "
             "of one person; use raters:3 or raters:3:majority"
-        )
-
-
-def _wants_decoder(model: ModelSpec, method: Method) -> None:
-    if card(model).family == "encoder":
-        raise ConfigError(
-            f"method {method.name} needs a decoder, {model.name} is an encoder; use one such as smollm2-135m"
         )
 
 
