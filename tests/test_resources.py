@@ -60,7 +60,7 @@ def steps(table: Path, tiny_model: Callable[..., Path]) -> Callable[..., dict[st
                 "methods": [method],
                 "regime": regime,
             }
-            # In float32: a processor without bf16 takes four times as long.
+            # In float32, which every processor multiplies quickly.
             | (
                 {"student_training": {"kind": "finetune", "precision": "fp32"}}
                 if regime == "finetune"

@@ -409,39 +409,3 @@ def test_a_file_size_limit_of_the_process_is_a_store_error(builders: Any, store:
     assert "failed: [Errno 27]" in out, err
     assert not store.has(builders.step(2, size=200_000))
     assert leftovers(store) == []
-
-
-# --- object storage
-
-
-def test_an_object_store_round_trips(builders: Any) -> None:
-    """The code for remote stores: upload, listing, download to a mirror, verification."""
-    store = Store(f"memory://bucket-{os.getpid()}/prefix")
-    first = builders.step(1)
-    second = builders.step(2, base=first)
-    assert run_steps([second], store).computed == 2
-    assert store.keys("number") == {first.key, second.key}
-    assert store.names() == ["number"]
-    other = Store(store.url)
-    assert run_steps([second], other).computed == 0
-    assert (other.open(second) / "deep" / "value.txt").read_text() == "2" * 10
-    assert (other.open(second) / "other.bin").read_bytes() == bytes(100)
-    assert other.record(second)["inputs"] == {"base": first.key}
-
-
-def test_an_object_store_refuses_damage_and_shows_no_partial_upload(builders: Any) -> None:
-    """Uploads are not atomic: files without a record do not count, changed ones are refused."""
-    store = Store(f"memory://damaged-{os.getpid()}")
-    step = builders.step(77)  # content that is in no cache yet
-    store.fs.makedirs(f"{store.root}/number/{step.key}", exist_ok=True)
-    store.fs.pipe(f"{store.root}/number/{step.key}/deep/value.txt", b"half")
-    assert not store.has(step)
-    assert store.keys("number") == set()
-    run_steps([step], store)
-    home = f"{store.root}/number/{step.key}"
-    (path,) = (
-        p for p in store.fs.find(home) if p.endswith("/deep/value.txt") and p != f"{home}/deep/value.txt"
-    )
-    store.fs.pipe(path, b"changed")
-    with pytest.raises(CorruptResultError, match=r"deep/value\.txt"):
-        Store(store.url).open(step)

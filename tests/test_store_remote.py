@@ -113,6 +113,20 @@ def test_damage_of_every_file_is_found_set_aside_and_computed_anew(url: str, fil
     assert (Store(url).open(one) / "a").read_text() == text
 
 
+def test_files_without_a_record_are_no_result(url: str) -> None:
+    """The remains of a broken upload or copy: served as a result, or in the way of one."""
+    store, home = Store(url), f"number/{step(1).key}"
+    for path in (f"{home}/a", f"{home}/deep/a", f"number/{'0' * 64}/x-0/a"):
+        store.place.write(f"{store.root}/{path}", b"half")
+    assert not store.has(step(1))
+    assert store.keys("number") == set()
+    build(store, step(1), None, a="whole")
+    folder = Store(url).open(step(1))
+    assert sorted(p.name for p in folder.iterdir()) == ["a", "record.json"]
+    assert (folder / "a").read_text() == "whole"
+    assert store.keys("number") == {step(1).key}
+
+
 def test_a_record_is_believed_only_with_its_seal_and_recipe(url: str) -> None:
     """A prettier number typed into a record; an older record without a seal refused; another recipe served."""
     store, one = Store(url), step(1)

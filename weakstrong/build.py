@@ -118,6 +118,10 @@ def call(jobs: Sequence[Job], store: Store, runtime: Runtime) -> None:
     Raises:
         StoreError: if the store failed.
     """
+    if runtime.threads is not None:
+        import torch
+
+        torch.set_num_threads(runtime.threads)
     try:
         jobs[0].step.build_function()(jobs, runtime)
     except StoreError:

@@ -67,7 +67,7 @@ class TrainingError(WeakStrongError, ArithmeticError):
     """Training left the numbers, e.g. a loss that is not finite."""
 
 
-class Stopped(KeyboardInterrupt):  # noqa: N818  it is no error, and no handler of errors may swallow it
+class Stopped(KeyboardInterrupt):
     """A step was asked to stop (SIGTERM, Ctrl-C) and saved its state; the same command continues there.
 
     Attributes:

@@ -120,6 +120,8 @@ class _Run:
             from weakstrong.resources import Estimator
 
             self.needs = Estimator(self.store, self.runtime)
+            for step in self.pending.values():  # before anything is submitted
+                self.executor.check(self.needs.need([step]))
 
     def _cancel(self, error: BaseException) -> None:
         """Stop what still runs; a second signal kills it."""

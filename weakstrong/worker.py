@@ -69,10 +69,6 @@ class Worker:
                 progress.flush()
 
         runtime = replace(work.runtime, stopping=self.flag, progress=tell)
-        if runtime.threads is not None:
-            import torch
-
-            torch.set_num_threads(runtime.threads)
         with log_of(work.steps[0], store) as log:
             try:
                 return team.run(work, store, runtime, log)
