@@ -18,12 +18,12 @@ from weakstrong.api import run_with_report
 from weakstrong.builders.data import PROBABILITIES, ids_of
 from weakstrong.data import Part, one_hot, positions, read_probabilities
 from weakstrong.errors import ConfigError, ModelError
-from weakstrong.schedule import run_steps
 from weakstrong.experiment import Experiment
 from weakstrong.graph import CellSteps, Graph
 from weakstrong.methods import parse_method
 from weakstrong.models._load import classification_layer, load_classifier, unembedding_rows
 from weakstrong.models.base import model_folder, parse_model
+from weakstrong.schedule import run_steps
 from weakstrong.store import Store
 from weakstrong.tasks.base import parse_task
 from weakstrong.training.comparisons import REWARD, one_output

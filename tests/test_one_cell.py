@@ -17,9 +17,9 @@ import pytest
 
 from weakstrong.builders.data import ids_of
 from weakstrong.data import Part, positions
-from weakstrong.schedule import run_steps
 from weakstrong.experiment import Experiment
 from weakstrong.graph import Graph
+from weakstrong.schedule import run_steps
 from weakstrong.store import Store
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "one_cell.py"

@@ -14,11 +14,11 @@ from weakstrong.api import run_with_report
 from weakstrong.builders.data import PROBABILITIES, ids_of
 from weakstrong.builders.views import perturbed
 from weakstrong.data import Part, positions, read_probabilities
-from weakstrong.schedule import RunReport, run_steps
 from weakstrong.experiment import Experiment
 from weakstrong.graph import CellSteps, Graph
 from weakstrong.methods import METHODS
 from weakstrong.results import collect
+from weakstrong.schedule import RunReport, run_steps
 from weakstrong.store import Step, Store
 from weakstrong.training.spec import Perturb, Runtime
 

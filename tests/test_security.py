@@ -79,6 +79,8 @@ def unsafe(source: str) -> list[str]:
                 f"{flag}={value}"
                 for flag, value in FLAGS.items()
                 if isinstance(given.get(flag), ast.Constant) and given[flag].value is value
+                # There it means that a key is looked for, and not tried.
+                if (name, flag) != ("wandb.login", "verify")
             ]
             if last == "from_pretrained" and "trust_remote_code" not in given:
                 found.append(f"{name} without trust_remote_code")
@@ -104,6 +106,7 @@ def test_no_file_of_the_package_can_run_what_it_reads(path: Path) -> None:
     ["import pickle", "from joblib import load", "import torch.distributed.checkpoint as dcp", "torch.load(p)",
      "numpy.load(p, allow_pickle=True)", "pd.read_pickle(p)", "yaml.load(t, Loader=L)", "eval(t)", "os.system(t)",
      "subprocess.run(t, shell=True)", "accelerator.load_state(p)", "tar.extractall(p)",
+     "requests.get(u, verify=False)",
      "AutoTokenizer.from_pretrained(p)", "AutoModel.from_pretrained(p, trust_remote_code=False)"],
 )  # fmt: skip
 def test_the_reader_of_code_sees_every_form(line: str) -> None:

@@ -1,4 +1,4 @@
-"""The store: nothing half-written is ever served, whatever dies, fills up or is edited by hand."""
+"""The store in a folder: nothing half-written is ever served, whatever dies, fills up or is edited by hand."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from weakstrong.errors import CorruptResultError, RecipeMismatchError, StoreErro
 from weakstrong.schedule import run_steps
 from weakstrong.spec import Spec
 from weakstrong.store import RECORD, Step, Store
-from weakstrong.store_records import SEAL, seal
+from weakstrong.store_records import seal
 
 ROOT = Path(weakstrong.__file__).parent.parent
 
@@ -201,41 +201,6 @@ def test_damaged_files_are_refused_by_name(builders: Any, store: Store, damage: 
     shutil.rmtree(folder_of(store, step))
     assert run_steps([step], Store(store.root)).computed == 1
     assert (Store(store.root).open(step) / "deep" / "value.txt").read_text() == "1" * 10
-
-
-def test_a_record_edited_by_hand_is_refused_and_an_older_one_without_seal_is_read(
-    builders: Any, store: Store
-) -> None:
-    """A prettier number typed into a record would be reported as a result."""
-    step = builders.step(1)
-    run_steps([step], store)
-    path = folder_of(store, step) / RECORD
-    record = json.loads(path.read_text())
-    path.write_text(json.dumps(record | {"summary": {"value": 8}}))
-    for read in (Store(store.root).record, Store(store.root).open):
-        with pytest.raises(CorruptResultError, match=rf"record\.json cannot be read .*{SEAL}") as caught:
-            read(step)
-        assert (caught.value.name, caught.value.key) == (step.name, step.key)
-    path.write_text(json.dumps({name: value for name, value in record.items() if name != SEAL}))
-    assert Store(store.root).record(step)["summary"] == {"value": 1}
-
-
-def test_a_damaged_result_is_set_aside_and_computed_anew(builders: Any, store: Store) -> None:
-    """A damaged result that blocks its place for ever, or one that is deleted before anybody could look at it."""
-    step = builders.step(1)
-    run_steps([step], store)
-    flip(folder_of(store, step) / "other.bin")
-    other = Store(store.root)
-    with pytest.raises(CorruptResultError) as caught:
-        other.open(step)
-    where = other.set_aside(caught.value.name, caught.value.key, str(caught.value))
-    assert Path(where, "other.bin").read_bytes()[-1] == 1
-    assert "other.bin" in Path(where, "why.txt").read_text()
-    assert other.set_aside(step.name, step.key, "again") == ""
-    assert not other.has(step)
-    assert other.names() == ["number"]
-    assert run_steps([step], other).computed == 1
-    assert (other.open(step) / "other.bin").read_bytes() == bytes(100)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '"x"', "\x00\xff"])

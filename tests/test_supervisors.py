@@ -16,10 +16,10 @@ import pytest
 from weakstrong.builders.data import PROBABILITIES
 from weakstrong.data import read_probabilities
 from weakstrong.errors import ConfigError, DataError, UnknownNameError
-from weakstrong.schedule import run_steps
 from weakstrong.experiment import Experiment, parse_supervisor
 from weakstrong.graph import Graph
 from weakstrong.models.base import ModelSpec
+from weakstrong.schedule import run_steps
 from weakstrong.store import Store
 from weakstrong.supervisors import FileLabels, RaterLabels, parse_labels
 from weakstrong.training.spec import Runtime

@@ -24,12 +24,12 @@ from weakstrong.builders.fits import labelled
 from weakstrong.builders.views import perturbed
 from weakstrong.data import Part, positions, read_probabilities
 from weakstrong.errors import DataError
-from weakstrong.schedule import RunReport, run_steps
 from weakstrong.experiment import Experiment
 from weakstrong.graph import CellSteps, Graph
 from weakstrong.methods import parse_method
 from weakstrong.models._load import load_classifier
 from weakstrong.models.base import parse_model
+from weakstrong.schedule import RunReport, run_steps
 from weakstrong.store import Step, Store
 from weakstrong.tasks.base import parse_task
 from weakstrong.training.features import tokenize

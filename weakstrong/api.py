@@ -75,7 +75,12 @@ def run_with_report(
     else:
         found = [experiment] if isinstance(experiment, Experiment) else list(experiment)
     opened = store if isinstance(store, Store) else Store(store or default_store())
-    with track(trackers, found, opened, listener) as tracked, Session(executor) as session:
+    # What is stored before the experiment is remembered must not look like nobody's to a gc meanwhile.
+    with (
+        opened.busy(),
+        track(trackers, found, opened, listener) as tracked,
+        Session(executor) as session,
+    ):
         planned = collect(opened, found)
         targets = planned.steps()
         first = _prepare([*targets, *planned.checks()], opened, runtime, tracked, session)

@@ -36,10 +36,7 @@ GROUP = ("task", "supervisor", "student", "method", "regime")
 
 def remember(store: Store, experiment: Experiment) -> None:
     """Note in the store which experiment was run, so that results need not be told."""
-    path = f"{store.root}/.experiments/{experiment.key()}.json"
-    store.fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
-    with store.fs.open(path, "wb") as file:
-        file.write(json.dumps(experiment.to_dict(), ensure_ascii=False).encode())
+    store.write_note("experiments", experiment.key(), experiment.to_dict())
 
 
 def remembered(store: Store) -> list[Experiment]:

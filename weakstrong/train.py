@@ -131,24 +131,25 @@ def train_student(
     fit, weak = made.student_fit, made.supervisor_fit
     split, loaded = weak.inputs["split"], weak.inputs["load"]
     opened = store if isinstance(store, Store) else Store(store or default_store())
-    report = run_steps([fit, weak], opened, runtime, listener)
-    if report.failed:
-        raise TrainingError("; ".join(report.failed.values()))
-    return _export(
-        target,
-        task,
-        model,
-        chosen,
-        spec,
-        seed,
-        loaded,
-        split,
-        weak,
-        fit,
-        opened,
-        runtime or Runtime(),
-        listener,
-    )
+    with opened.busy():  # a gc meanwhile waits: no experiment names these results
+        report = run_steps([fit, weak], opened, runtime, listener)
+        if report.failed:
+            raise TrainingError("; ".join(report.failed.values()))
+        return _export(
+            target,
+            task,
+            model,
+            chosen,
+            spec,
+            seed,
+            loaded,
+            split,
+            weak,
+            fit,
+            opened,
+            runtime or Runtime(),
+            listener,
+        )
 
 
 def _training(training: Finetune | Probe | str, model: ModelSpec) -> Finetune | Probe:
