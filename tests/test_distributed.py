@@ -347,3 +347,4 @@ if __name__ == "__main__":
         work = Work(Path(sys.argv[1]))
         work.everything()
         (work.folder / f"told-{rank()}.json").write_text(json.dumps(work.told))
+    os._exit(0)  # a thread of gloo may outlive the interpreter, which then aborts

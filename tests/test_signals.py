@@ -39,7 +39,7 @@ def experiment(tiny_model: Tiny, rows: MakeRows, tmp_path: Path) -> Callable[[Fi
             {
                 "task": {"kind": "file", "path": str(tmp_path / "rows.jsonl")}, "supervisors": str(model),
                 "students": str(model), "methods": ["naive"], "seeds": [0],
-                "supervisor_training": SHORT.to_dict(), "student_training": training.to_dict(),
+                "supervisor_training": {"kind": "probe"}, "student_training": training.to_dict(),
                 "train_rows": 32, "validation_rows": 8, "test_rows": 24,
             }
         )  # fmt: skip
@@ -110,23 +110,20 @@ def test_the_next_run_goes_on_from_the_saved_state(
     experiment: Callable[[Finetune], Path], tmp_path: Path
 ) -> None:
     """A saved state that nobody reads, or that is read and then trained from the start."""
-    path, store = experiment(LONG), tmp_path / "store"
-    run = Run(path, store)
-    run.until(training_is_noted(store))
-    run.process.send_signal(signal.SIGTERM)
-    run.ended()
-    before = states(store)[0].stat().st_mtime_ns
-    again = Run(path, store)
-    again.until(lambda: (store / ".running").exists() and training_is_noted(store)())
-    again.process.send_signal(signal.SIGTERM)
-    again.ended()
-    (state,) = states(store)
-    assert state.stat().st_mtime_ns > before
     from safetensors import safe_open
 
-    with safe_open(state, "pt") as file:
-        history = json.loads(file.metadata()["meta"])["history"]
-    assert history["resumed_at"] > 0
+    path, store = experiment(LONG), tmp_path / "store"
+    resumed: list[int] = []
+    # Student and ceiling may each be first; the third stop is the second of one of them.
+    for _ in range(3):
+        run = Run(path, store)
+        run.until(training_is_noted(store))
+        run.process.send_signal(signal.SIGTERM)
+        run.ended()
+    for state in states(store):
+        with safe_open(state, "pt") as file:
+            resumed.append(json.loads(file.metadata()["meta"])["history"]["resumed_at"])
+    assert max(resumed) > 0
 
 
 def test_a_second_signal_ends_at_once(experiment: Callable[[Finetune], Path], tmp_path: Path) -> None:
@@ -178,7 +175,7 @@ def test_results_after_signals_equal_an_undisturbed_run(
     experiment: Callable[[Finetune], Path], tmp_path: Path
 ) -> None:
     """Stops at several moments that shift a number by a bit."""
-    training = SHORT.model_copy(update={"epochs": 25})
+    training = SHORT.model_copy(update={"epochs": 12})
     path, calm, disturbed = experiment(training), tmp_path / "calm", tmp_path / "disturbed"
     assert Run(path, calm).ended() == 0
     for _ in range(3):

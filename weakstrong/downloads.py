@@ -40,7 +40,10 @@ NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 def shown(url: str) -> str:
     """A URL fit for a message: no credentials, query (it may hold a token) or fragment."""
-    return without_credentials(url).partition("#")[0].partition("?")[0]
+    head = url.partition("#")[0].partition("?")[0]
+    # A password may hold these marks, though it should not; then the credentials go first.
+    whole = head if "@" in head or "@" not in url else url
+    return without_credentials(whole).partition("#")[0].partition("?")[0]
 
 
 @dataclass(frozen=True)

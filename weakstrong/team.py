@@ -115,11 +115,14 @@ def member(message: str, tell: ProgressCall | None = None) -> str | None:
         store = Store(work.store)
         if not is_main():
             _follow(work, store, runtime, from_main(None))
+            from_main(None)  # torchrun ends the first process when another ends badly, so it answers first
             return None
         try:
-            return outcomes_to_json(build(work.steps, store, runtime, share=from_main))
-        except Exception as error:  # the others must not wait for ever: torchrun ends them
+            answer = outcomes_to_json(build(work.steps, store, runtime, share=from_main))
+        except Exception as error:  # the others may wait for this process for ever: torchrun ends them
             return error_to_json(error)
+        from_main("done")
+        return answer
 
 
 def _follow(work: Work, store: Store, runtime: Runtime, keys: list[str]) -> None:

@@ -132,6 +132,7 @@ def main(arguments: list[str]) -> int:
     try:
         if arguments:
             team.join(*map(Path, arguments))
+            os._exit(0)  # a thread of gloo may outlive the interpreter, which then aborts: seen under load
         else:
             serve()
     except KeyboardInterrupt as error:
