@@ -295,6 +295,16 @@ def test_a_damaged_result_is_computed_anew(made: Any, store: Store, which: str) 
     assert (kept / "total").read_text() == "7"
 
 
+def test_damage_that_many_steps_find_is_mended_once(made: Any, store: Store) -> None:
+    """Forty heads that read one damaged matrix must not count as forty damages, and end the run."""
+    first = made.step("a")
+    run_steps([first], store)
+    (Path(store.root, "sum", first.key) / "total").write_text("7")
+    heads = [made.step(f"head {i}", group="heads", x=first) for i in range(9)]
+    report = run_steps(heads, Store(store.root))
+    assert (report.computed, len(report.damaged), report.failed) == (10, 1, {})
+
+
 def test_a_disk_that_damages_everything_ends_the_run(made: Any, store: Store) -> None:
     """Setting aside and computing anew for ever hides a dying disk."""
     spoiled = made.step("spoiled")

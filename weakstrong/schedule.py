@@ -184,14 +184,15 @@ class _Run:
             raise StoreError(
                 f"the store {self.store.url} was removed while steps ran; run again to start it anew"
             )
+        if not self.store.set_aside(name, key, words):
+            return  # another step, or another driver, has found it too
         self.repairs[key] = self.repairs.get(key, 0) + 1
+        self.report.damaged.append(words)
+        self.tell("damaged", [step], words, 0.0)
         if self.repairs[key] > REPAIRS:
             raise CorruptResultError(
                 f"{words} It was computed anew {REPAIRS} times and is damaged again: check the disk."
             )
-        self.store.set_aside(name, key, words)
-        self.report.damaged.append(words)
-        self.tell("damaged", [step], words, 0.0)
 
     def _ready(self, step: Step) -> None:
         if step.group:
