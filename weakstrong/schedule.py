@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from weakstrong.resources import Estimator
 
 GROUP_LIMIT, GROUP_LEAST = 256, 32
-POLL_SECONDS = 0.2
+POLL_SECONDS, BUSY_SECONDS = 0.2, 1.0
+"""Between two looks at what runs, and at a step that another process builds."""
 TRIES = 4
 """How often work is taken up whose worker died; what raised an error is not tried again."""
 REPAIRS = 2
@@ -219,9 +220,16 @@ class _Run:
 
     def _wake(self) -> None:
         now = time.monotonic()
-        for _, step in [entry for entry in self.later if entry[0] <= now]:
-            self._ready(step)
+        due = [step for when, step in self.later if when <= now]
         self.later = [entry for entry in self.later if entry[0] > now]
+        for step in due:
+            # This process lives long enough to see that a holder on another machine is dead; a worker asks but once.
+            hold = self.store.try_lock(step)
+            if hold is None:
+                self.later.append((now + BUSY_SECONDS, step))
+            else:
+                self.store.release(step, hold)
+                self._ready(step)
 
     def _give_out(self) -> None:
         # Steps on their own first: the longer a group waits, the more steps are built together.
@@ -235,7 +243,9 @@ class _Run:
             self._taken(chosen)
             self.tell("started", chosen, "", 0.0)
             self.flying.update(step.key for step in chosen)
-            self.executor.submit(Work(tuple(chosen), self.store.url, self.runtime), self.store, need)
+            # A relative folder would mean another one where a worker runs.
+            place = self.store.root if self.store.is_local else self.store.url
+            self.executor.submit(Work(tuple(chosen), place, self.runtime), self.store, need)
 
     def _of_group(self) -> list[Step]:
         steps = next(iter(self.groups.values()))

@@ -25,7 +25,7 @@ from weakstrong.work import LostError, Outcome, Work, answer_from_json, error_to
 TEAM_STEPS = frozenset({"finetune", "tune"})
 """Kinds of steps that several processes may share; all others run in one."""
 POLL_SECONDS = 0.2
-SAVE_SECONDS, GRACE_SECONDS = 100, 120.0
+SAVE_SECONDS, GRACE_SECONDS, END_SECONDS = 100, 120.0, 10.0
 """Time that a team has to save its state before torchrun kills it, and before torchrun itself is killed."""
 
 
@@ -65,12 +65,17 @@ def launch(work: Work, runtime: Runtime) -> list[Outcome]:
             while process.poll() is None:
                 if runtime.should_stop():
                     process.send_signal(signal.SIGTERM)
-                    process.wait(GRACE_SECONDS)
+                    with suppress(subprocess.TimeoutExpired):
+                        process.wait(GRACE_SECONDS)
                     raise Stopped("the processes of a step were stopped")
                 _hear(answer.with_suffix(".progress"), runtime)
                 time.sleep(POLL_SECONDS)
         finally:
             if process.poll() is None:
+                # Killed, torchrun would leave its processes behind: each has a session of its own.
+                process.terminate()
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(END_SECONDS)
                 process.kill()
                 process.wait()
         if answer.exists():

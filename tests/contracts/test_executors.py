@@ -21,7 +21,7 @@ ROOT = Path(weakstrong.__file__).parent.parent
 SESSIONS = {
     "local": "local",
     "process": "process:workers=2",
-    "ray": "ray:retries=0",
+    "ray": "ray",
     "slurm": "slurm:cluster=local",
 }
 

@@ -30,7 +30,8 @@ GRACE_SECONDS = 120.0
 
 @EXECUTORS.register
 class Ray:
-    """Ray tasks; options: ``address`` of a cluster (default: embedded here), ``retries`` of a task whose worker died.
+    """Ray tasks; options: ``address`` of a cluster (default: embedded here), ``retries`` of a task by Ray itself, before the scheduler's own
+    (default 0: Ray would repeat for ever what runs out of memory).
 
     Tokens are Ray's own: ``RAY_AUTH_MODE`` and ``RAY_AUTH_TOKEN`` of the environment are passed through untouched.
     """
@@ -45,7 +46,7 @@ class Ray:
             raise ConfigError("the executor ray needs Ray; pip install 'weakstrong[ray]'") from None
         self.flag = flag
         self.ray: Any = ray
-        self.retries = int(options.get("retries", "3"))
+        self.retries = int(options.get("retries", "0"))
         address = options.get("address")
         self._owns = not self.ray.is_initialized()
         if address is not None and not self._owns:
@@ -86,7 +87,7 @@ class Ray:
     def room(self, need: Need | None) -> bool:
         """Twice what the cluster can run is submitted, so that no node waits for the driver."""
         taken = sum(cpus for _, cpus in [*self._running.values(), *self._teams.values()])
-        return bool(taken < 2 * self.cpus)
+        return bool(not taken or taken < 2 * self.cpus)
 
     def submit(self, work: Work, store: Store, need: Need | None) -> None:
         """See `Executor`; a step for several processes goes to Ray Train, which may spread it over nodes."""

@@ -41,7 +41,7 @@ class Slurm:
         self.flag, self.options = flag, options
         folder = options.get("folder") or str(cache_dir() / "slurm")
         try:
-            self._submitit = submitit.AutoExecutor(folder=folder, cluster=options.get("cluster"))
+            self._submitit = submitit.AutoExecutor(folder=folder, cluster=options.get("cluster", "slurm"))
         except (RuntimeError, ValueError, AssertionError) as error:
             raise ConfigError(f"submitit cannot reach Slurm: {error}") from error
         self.slots = int(options.get("jobs", "200"))
@@ -100,7 +100,7 @@ class Slurm:
     def cancel(self, *, now: bool = False) -> None:
         """See `Executor`; Slurm sends SIGTERM and, after its own grace time, SIGKILL."""
         for job, _ in self._jobs.values():
-            job.cancel()
+            job.cancel(check=False)
         self._jobs.clear()
 
     def close(self) -> None:
@@ -109,8 +109,12 @@ class Slurm:
 
 def build_message(message: str) -> str:
     """What a job does."""
+    import signal
+
     from weakstrong.stopping import stoppable
     from weakstrong.worker import Worker
 
     with stoppable() as flag:
+        # Sent 90 s before the time limit; submitit's own handler would end the step as failed, its state unsaved.
+        signal.signal(signal.SIGUSR2, flag.handle)
         return Worker(flag).answer(message)
