@@ -41,7 +41,7 @@ def run(
         listener: called at every event with (event, steps, words, number).
         trackers: names such as ``"mlflow"``, or trackers of your own; they can neither fail nor change a run.
         executor: where steps run: ``"local"`` (this process), ``"process:workers=4"``, ``"ray:address=auto"``,
-            ``"slurm:partition=gpu"``; the numbers are the same.
+            ``"slurm:partition=gpu"``.
 
     Returns:
         scores in [0, 1] and PGR per cell (``.cells``) and per group of seeds (``.aggregate``).

@@ -118,7 +118,7 @@ def run(
 
     Without arguments this is the embedded quickstart: film sentences, two weak supervisors, one strong student, naive
     and confidence, 5 seeds; some minutes on 2 cores the first time, seconds after. What is stored is never computed
-    again, so after Ctrl-C the same command resumes. `--executor` runs the same steps elsewhere, with the same numbers.
+    again, so after Ctrl-C the same command resumes. `--executor` runs the same steps elsewhere.
 
     Example: `w2s run --task file:texts.csv --text body --label stars --supervisor minilm-l6 --student smollm2-135m:22`
     """
