@@ -34,7 +34,8 @@ class Wandb(Tracker):
             project=os.environ.get("WANDB_PROJECT") or PROJECT,
             name=name,
             config=config,
-            mode=mode,
+            # None leaves the choice to WANDB_MODE.
+            mode=None if os.environ.get("WANDB_MODE") else "offline",
             dir=None if os.environ.get("WANDB_DIR") else str(folder),
             reinit="create_new",
             settings=wandb.Settings(
