@@ -123,6 +123,38 @@ def rows() -> Callable[..., tuple[list[str], list[int]]]:
     return toy_rows
 
 
+@pytest.fixture(scope="module")
+def server() -> Iterator[Any]:
+    """An S3 server of this machine, and the settings by which s3fs finds it."""
+    from s3_server import s3_server
+
+    with pytest.MonkeyPatch.context() as patch, s3_server(patch) as running:
+        yield running
+
+
+@pytest.fixture
+def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An empty cache for copies of remote stores."""
+    monkeypatch.setenv("WEAKSTRONG_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(params=["folder", "s3"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A new store's URL, on the disk and on the S3 server."""
+    if request.param == "folder":
+        return str(tmp_path / "store")
+    return f"s3://{request.getfixturevalue('server').bucket()}/pre/fix"
+
+
+@pytest.fixture
+def soft_rows(rows: Callable[..., tuple[list[str], list[int]]], tmp_path: Path) -> Path:
+    """A file of 64 ``texts`` and ``probs_NC``, 0.9 or 0.2 for class 1 by their labels."""
+    texts, labels = rows(64)
+    yes = np.where(np.array(labels) == 1, 0.9, 0.2)
+    np.savez(tmp_path / "rows.npz", texts=texts, probs_NC=np.stack([1 - yes, yes], 1).astype(np.float32))
+    return tmp_path / "rows.npz"
+
+
 @pytest.fixture(scope="session")
 def experiment() -> Callable[..., Any]:
     """``experiment(rng, n_seeds, n_test, means, seed_sd)``: correctness of arms, true scores known."""

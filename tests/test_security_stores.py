@@ -19,7 +19,7 @@ from weakstrong.errors import ConfigError, StoreError
 from weakstrong.experiment import Experiment
 from weakstrong.methods import METHODS, parse_method
 from weakstrong.methods import _own as own
-from weakstrong.redact import without_credentials, without_secrets
+from weakstrong.redact import values_without_secrets, without_credentials, without_secrets
 from weakstrong.results import remember, remembered
 from weakstrong.store import Store
 from weakstrong.tasks import parse_task
@@ -254,3 +254,6 @@ def test_values_of_secret_variables_are_hidden(monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setenv(name, value)
     text = "abcdefgh AKIA12345678 disabled /home/me/token true"
     assert without_secrets(text) == "*** *** disabled /home/me/token true"
+    monkeypatch.setenv("PIN_SECRET", "12345678")
+    values = [{"rows": 12345678, "abcdefgh": ["12345678", None, 'a "http://h/?q=1" b']}]
+    assert values_without_secrets(values) == [{"rows": 12345678, "***": ["***", None, 'a "http://h/?…" b']}]

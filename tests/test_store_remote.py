@@ -5,28 +5,17 @@ from __future__ import annotations
 import json
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from s3_server import Server, s3_server
 from store_cases import build, change, end, heard, start, step, stored
 
-from weakstrong.errors import ConfigError, CorruptResultError, RecipeMismatchError
+from weakstrong.errors import ConfigError, CorruptResultError, RecipeMismatchError, StoreError
 from weakstrong.store import Store
 from weakstrong.store_records import SEAL, seal
 
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with pytest.MonkeyPatch.context() as patch, s3_server(patch) as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("WEAKSTRONG_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture(params=["folder", "memory", "s3"])
@@ -276,3 +265,47 @@ def test_checkpoints_survive_and_go_with_the_result(url: str) -> None:
         store.commit(job, {})
     assert not job.scratch.exists()
     assert stored(store, ".scratch") == []
+
+
+def test_a_result_that_another_thread_opens_at_once_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two threads that open one remote result: the slower one's folder is in the way, and the store is "broken"."""
+    store = Store(f"memory://{uuid4().hex}")
+    build(store, step(1))
+    record, rename = store.record(step(1)), Path.rename
+    with monkeypatch.context() as patch:
+
+        def late(path: Path, target: Path) -> Path:
+            patch.undo()
+            store.files("number", step(1).key, record)  # the other thread was quicker
+            return rename(path, target)
+
+        patch.setattr(Path, "rename", late)
+        folder = store.open(step(1))
+    assert (folder / "a").read_text() == "x"
+
+
+class ConflictError(OSError):
+    """As S3 answers to two that put one object at once."""
+
+    response = {"Error": {"Code": "ConditionalRequestConflict"}}  # noqa: RUF012 - as botocore has it
+
+
+@pytest.mark.parametrize("times", [3, 100])
+def test_a_record_is_never_replaced(monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+    """S3 asks to try again, and the last try puts its record over the one that others have read."""
+    store = Store(f"memory://{uuid4().hex}")
+    path, left, pipe = store.place.path("record.json"), iter(range(times)), store.fs.pipe_file
+    store.place.write(path, b"first")
+
+    def busy(path: str, data: bytes, mode: str = "overwrite") -> None:
+        if mode == "create" and next(left, None) is not None:
+            raise ConflictError("a conflicting operation is in progress")
+        pipe(path, data, mode=mode)
+
+    monkeypatch.setattr(store.fs, "pipe_file", busy)
+    if times == 100:
+        with pytest.raises(StoreError, match="a conflicting operation"):
+            store.place.create(path, b"second")
+    else:
+        assert not store.place.create(path, b"second")
+    assert store.place.read(path) == b"first"

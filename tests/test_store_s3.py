@@ -6,27 +6,18 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from s3_server import Server, forget_clients, s3_process, s3_server
+from s3_server import Server, forget_clients, s3_process
 from store_cases import ROOT, build, end, heard, start, step, stored
 
 from weakstrong.errors import ConfigError, CorruptResultError, StoreError
 from weakstrong.store import Store
 
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with pytest.MonkeyPatch.context() as patch, s3_server(patch) as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("WEAKSTRONG_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 # A user alone may be a token in http, and is no secret elsewhere (abfs://container@account, sftp://user@host).
 _TOKEN = re.compile(r"(https?:/{1,2})[^/\s:@'\"<>]+@", re.IGNORECASE)
@@ -58,6 +59,15 @@ def without_secrets(text: str) -> str:
     for secret in sorted(secrets_of(os.environ), key=len, reverse=True):
         text = text.replace(secret, "***")
     return without_credentials(text)
+
+
+def values_without_secrets(value: Any) -> Any:
+    """JSON values with every text in them, names of fields too, `without_secrets`; the text of JSON would break."""
+    if isinstance(value, str):
+        return without_secrets(value)
+    if isinstance(value, dict):
+        return {without_secrets(name): values_without_secrets(inner) for name, inner in value.items()}
+    return [values_without_secrets(inner) for inner in value] if isinstance(value, list) else value
 
 
 def visible(text: str) -> str:

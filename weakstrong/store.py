@@ -30,6 +30,7 @@ from weakstrong.store_records import (
     explain_os_error,
     file_damage,
     files_of,
+    is_result_of,
     parse_record,
     seal,
     store_failure,
@@ -213,6 +214,8 @@ class Store:
             record = self.read_record(name, key)
         except CorruptResultError as error:
             return str(error)
+        if not is_result_of(record, name, key):
+            return f"The record of {self.folder(name, key)} is of another recipe."
         return self.remote.damage(name, key, record) if self.remote else self.files(name, key, record)[1]
 
     def write_note(self, kind: str, name: str, values: Mapping[str, Any]) -> None:

@@ -27,9 +27,9 @@ from weakstrong.store_records import (
     FileEntry,
     file_damage,
     files_of,
+    is_result_of,
     is_sealed,
     parse_record,
-    recipe_key,
     seal,
 )
 
@@ -139,15 +139,20 @@ def read_bundle(
     """
     carried = Carried()
     try:
-        with tarfile.open(path, "r:") as tar:
-            reader = _Reader(store, tar, path, dry_run, carried, progress)
-            reader.read()
-    except tarfile.TarError as error:
+        file = path.open("rb")
+    except OSError as error:
         raise StoreError(
-            f"{path} is no export of a store, or is cut short ({error}); export it again"
+            f"{path} cannot be read ({error.strerror}); name a file of w2s store export"
         ) from error
-    except FileNotFoundError as error:
-        raise StoreError(f"there is no file {path}") from error
+    try:
+        with file, tarfile.open(fileobj=file, mode="r:") as tar:
+            _Reader(store, tar, path, dry_run, carried, progress).read()
+    except (tarfile.TarError, UnicodeError, RecursionError) as error:
+        raise StoreError(
+            f"{path} is no export of a store, or is damaged ({error}); export it again"
+        ) from error
+    except OSError as error:
+        raise store.place.explain(error) from error
     return carried
 
 
@@ -173,7 +178,10 @@ class _Reader:
                 f"{self.path} is no export of a store that this version can read "
                 f"(format {manifest.get('format')!r}, wanted {FORMAT}); make one with w2s store export"
             )
-        total = len(manifest.get("results", []))
+        results, experiments = manifest.get("results"), manifest.get("experiments")
+        if not isinstance(results, list) or not isinstance(experiments, list):
+            raise StoreError(f"{self.path}: {MANIFEST} lists no results and experiments; export it again")
+        total = len(results)
         pending = next(members, None)
         while pending is not None:
             if match := _EXPERIMENT.fullmatch(pending.name):
@@ -183,7 +191,7 @@ class _Reader:
                 pending = self._result(pending, members)
                 self.progress(self.carried.results + self.carried.there, total)
         done = self.carried.results + self.carried.there
-        if done != total or self.carried.experiments != len(manifest["experiments"]):
+        if done != total or self.carried.experiments != len(experiments):
             raise StoreError(
                 f"{self.path} promises {total} results and holds {done}; it is cut short: export it again. "
                 "What it held is stored."
@@ -239,12 +247,12 @@ class _Reader:
         name, key = match["name"], match["key"]
         try:
             record = parse_record(self._bytes(member))
-            files, own = files_of(record), recipe_key(record)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            files = files_of(record)
+        except ValueError as error:
             raise StoreError(
                 f"{self.path}: {member.name} cannot be read ({error}); export it again"
             ) from error
-        if own != key or record["step"] != name or ATTEMPT in record:
+        if not is_result_of(record, name, key) or ATTEMPT in record:
             raise StoreError(
                 f"{self.path}: {member.name} is the record of another result; refused, do not trust it"
             )

@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
-from weakstrong.errors import ConfigError, CorruptResultError
+from weakstrong.errors import CorruptResultError
 from weakstrong.store import Store
-from weakstrong.store_records import RECORD, is_sealed, recipe_key
+from weakstrong.store_records import RECORD, files_of, is_sealed
 
 THREADS = 8
 
@@ -67,13 +67,7 @@ def _verdict(store: Store, name: str, key: str) -> Verdict:
         record = store.read_record(name, key)
     except CorruptResultError as error:
         return Verdict(name, key, "damaged", str(error))
-    try:
-        own = recipe_key(record)
-    except (KeyError, TypeError, AttributeError, ConfigError):
-        own = ""
-    if own != key or record["step"] != name:
-        return Verdict(name, key, "damaged", f"the record of {store.folder(name, key)} is of another recipe")
-    damage, size = store.damage(name, key), sum(entry["size"] for entry in record["files"].values())
+    damage, size = store.damage(name, key), sum(entry.size for entry in files_of(record).values())
     if damage:
         return Verdict(name, key, "damaged", damage, size)
     return Verdict(name, key, "whole" if is_sealed(record) else "unsealed", "", size)

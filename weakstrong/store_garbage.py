@@ -10,7 +10,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -37,22 +37,33 @@ class Garbage:
     """Looks at a store, and finds what can go; removes nothing itself.
 
     Args:
-        needed: keys of all steps whose results are to stay.
+        needed: gives the keys of all steps whose results are to stay. It is asked once the results are listed, so what
+            an experiment that begins after it was asked stores is never litter.
         say: hears a line when other processes must be watched for a while.
 
     Attributes:
         working: living processes in the store; in their presence no result is litter, for they may be reading it.
     """
 
-    def __init__(self, store: Store, needed: set[str], say: Callable[[str], object] = lambda _: None) -> None:
-        self.store, self.place, self.needed = store, store.place, needed
-        leases = {} if store.is_local else self.place.files(self.place.path(".leases"))
-        self._leases = {path: holder(data) for path, data in self.place.read_all(list(leases)).items()}
-        self._uploads = {} if store.is_local else dict(self._unnamed_uploads())
-        sessions = {session_of(_last(path)) for path in self._uploads} | set(self._leases.values())
+    def __init__(
+        self,
+        store: Store,
+        needed: Callable[[], set[str]],
+        say: Callable[[str], object] = lambda _: None,
+    ) -> None:
+        self.store, self.place = store, store.place
+        self._stored = {name: store.keys(name) for name in store.names()}
+        self.needed = needed()
         self._sessions = store.session.others()
+        uploads = self._unnamed_uploads()
+        sessions = {session_of(_last(path)) for path in uploads} | set(self._held().values())
         self.working = store.session.living((sessions | self._sessions) - {""}, say)
+        # While it watched, others came, finished uploads and ended. A lease is younger than its session: leases first.
+        self._leases = self._held()
+        self.working |= store.session.others() - self._sessions
         self._alive = self.working | store.session.own()
+        still = self._unnamed_uploads() if uploads else {}
+        self._uploads = {path: size for path, size in still.items() if path in uploads}
 
     def find(self, damaged: bool = False) -> Iterator[Litter]:
         """Everything that can go; ``damaged``: also what was set aside as such."""
@@ -73,9 +84,10 @@ class Garbage:
         size = sum(file.bytes for file in self.place.files(path).values())
         return Litter(what, path, size, partial(self.place.remove, path))
 
-    @cached_property
-    def _stored(self) -> dict[str, set[str]]:
-        return {name: self.store.keys(name) for name in self.store.names()}
+    def _held(self) -> dict[str, str]:
+        """Every lease, and the session that has it."""
+        leases = {} if self.store.is_local else self.place.files(self.place.path(".leases"))
+        return {path: holder(data) for path, data in self.place.read_all(list(leases)).items()}
 
     def _results(self) -> Iterator[Litter]:
         for name, keys in self._stored.items():
@@ -87,8 +99,11 @@ class Garbage:
                 path = self.store.folder(name, key)
                 yield Litter("result", path, sizes.get(key, 0), partial(remove_result, self.store, name, key))
 
-    def _unnamed_uploads(self) -> Iterator[tuple[str, int]]:
+    def _unnamed_uploads(self) -> dict[str, int]:
         """Folder and bytes of every upload, of a result or of checkpoints, that no record or marker names."""
+        found: dict[str, int] = {}
+        if self.store.is_local:
+            return found
         homes = [(f"{self.store.root}/{name}", RECORD) for name in self.store.names()]
         for home, last in [*homes, (self.place.path(".scratch"), MARKER)]:
             sizes: dict[str, dict[str, int]] = {}
@@ -109,11 +124,8 @@ class Garbage:
                         current = str(self.store.parse(f"{home}/{key}/{last}", "", key)[ATTEMPT])
                     except (CorruptResultError, KeyError):
                         continue  # it cannot be told which upload is the right one
-                yield from (
-                    (f"{home}/{key}/{attempt}", size)
-                    for attempt, size in attempts.items()
-                    if attempt != current
-                )
+                found |= {f"{home}/{key}/{name}": size for name, size in attempts.items() if name != current}
+        return found
 
     def _checkpoints(self) -> Iterator[Litter]:
         """Checkpoints of steps that are stored, and of steps that nobody needs or builds."""
@@ -128,7 +140,7 @@ class Garbage:
             return key not in self.needed | leased and is_free(self.store.work / ".locks" / f"{key}.lock")
 
         for path in sorted((self.store.work / ".scratch").glob("*")):
-            if can_go(path.name):
+            if can_go(path.name.partition(".")[0]):  # <key>.<number>.tmp: on their way from another machine
                 yield Litter(
                     "checkpoints", str(path), _size(path), partial(shutil.rmtree, path, ignore_errors=True)
                 )

@@ -240,7 +240,7 @@ class Place:
         """Put a file unless there is one; False if there is. Where the file system cannot promise that, it replaces."""
         with self.asking():
             self._folder_for(path)
-            for _ in range(5):
+            for tries_left in reversed(range(5)):
                 try:
                     self.fs.pipe_file(path, data, mode="create")
                 except FileExistsError:
@@ -250,7 +250,7 @@ class Place:
                 except OSError as error:
                     if error_code(error) in ("NotImplemented", "InvalidArgument"):
                         break  # a server that speaks S3 but not its conditions
-                    if error_code(error) != "ConditionalRequestConflict":
+                    if error_code(error) != "ConditionalRequestConflict" or not tries_left:
                         raise
                     continue  # two at once: S3 asks to try again
                 return True

@@ -93,12 +93,20 @@ def parse_record(data: bytes) -> dict[str, Any]:
     Raises:
         ValueError: if it is not a record, or its digest is another; the message goes after "cannot be read".
     """
-    record = json.loads(data)
-    if not isinstance(record, dict):
-        raise ValueError("it is not a record")
-    if is_sealed(record) and _seal_of(record) != record[SEAL]:
-        raise ValueError(f"it was changed: its {SEAL} is of other content")
+    try:
+        record = json.loads(data)
+        if not isinstance(record, dict):
+            raise ValueError("it is not a record")
+        if is_sealed(record) and _seal_of(record) != record[SEAL]:
+            raise ValueError(f"it was changed: its {SEAL} is of other content")
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
     files_of(record)
+    summary, provenance = record.get("summary", {}), record.get("provenance", {})
+    if not isinstance(summary, dict) or not isinstance(provenance, dict):
+        raise ValueError("its summary or provenance is no object")
+    if not isinstance(provenance.get("seconds", 0.0), (int, float)):
+        raise ValueError(f"its seconds are {provenance['seconds']!r}, no number")
     return record
 
 
@@ -108,6 +116,14 @@ def recipe_key(record: Mapping[str, Any]) -> str:
     return digest(
         f'{{"inputs":[{inputs}],"spec":{canonical(record["spec"])},"step":"{record["step"]}","version":{record["version"]}}}'
     )
+
+
+def is_result_of(record: Mapping[str, Any], name: str, key: str) -> bool:
+    """Whether the recipe in a record is that of the step of kind ``name`` with ``key``."""
+    try:
+        return recipe_key(record) == key and record["step"] == name
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
+        return False
 
 
 def files_of(record: Mapping[str, Any]) -> dict[str, FileEntry]:

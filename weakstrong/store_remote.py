@@ -104,9 +104,11 @@ class Remote:
                 if damage:
                     return view, damage
                 (half / RECORD).write_text(json.dumps(record, indent=1, ensure_ascii=False), encoding="utf-8")
-                with contextlib.suppress(FileExistsError):
-                    if not view.exists():  # another thread may have been quicker
-                        half.rename(view)
+                try:
+                    half.rename(view)
+                except OSError:
+                    if not view.is_dir():  # else it was made before, perhaps by another thread this moment
+                        raise
             return view, ""
         finally:
             shutil.rmtree(half, ignore_errors=True)

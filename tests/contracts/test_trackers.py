@@ -381,9 +381,9 @@ def test_names_of_the_aggregate_are_unique_and_plain() -> None:
 def test_a_config_holds_no_token_of_the_environment(
     tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A name with a token pasted in goes to a server for all to see."""
+    """A name with a token goes to a server for all to see; a URL in quotation marks breaks the JSON, and the run."""
     monkeypatch.setenv("HF_TOKEN", SECRETS["HF_TOKEN"])
-    config = config_of([Experiment.parse(tiny | {"name": f"run with {SECRETS['HF_TOKEN']}"})])
+    config = config_of([Experiment.parse(tiny | {"name": f'"http://h/?q=1" {SECRETS["HF_TOKEN"]}'})])
     assert SECRETS["HF_TOKEN"] not in json.dumps(config)
     assert config["split"]["train_rows"] == 60
     several = config_of([Experiment.parse(tiny), Experiment.parse(tiny | {"name": "other"})])

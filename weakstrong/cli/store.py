@@ -194,8 +194,12 @@ def gc(
     from weakstrong.store_garbage import Garbage
 
     opened = open_store(store)
-    experiments = every_experiment(opened)
-    needed = {step.key for step in closure(_steps(list(experiments.values())))}
+    experiments: dict[str, Experiment] = {}
+
+    def needed() -> set[str]:
+        experiments.update(every_experiment(opened))
+        return {step.key for step in closure(_steps(list(experiments.values())))}
+
     garbage = Garbage(opened, needed, _say)
     litter = list(garbage.find(damaged))
     if not dry_run:

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from weakstrong.redact import without_secrets
+from weakstrong.redact import values_without_secrets, without_secrets
 from weakstrong.spec import digest
 from weakstrong.trackers.base import Point
 
@@ -83,7 +83,8 @@ def _is_number(value: object) -> bool:
 def config_of(experiments: Sequence[Experiment]) -> dict[str, Any]:
     """What decides the numbers, as JSON values. Fields that say only where something lies stay on this machine."""
     values = [
-        json.loads(without_secrets(e.canonical_json)) | {"experiment_key": e.key()} for e in experiments
+        values_without_secrets(json.loads(e.canonical_json)) | {"experiment_key": e.key()}
+        for e in experiments
     ]
     return values[0] if len(values) == 1 else {"experiments": values}
 
@@ -95,5 +96,5 @@ def title_of(experiments: Iterable[Experiment]) -> str:
 
 def plain_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Rows of the aggregate as JSON values without secrets."""
-    found: list[dict[str, Any]] = json.loads(without_secrets(json.dumps(list(rows), ensure_ascii=False)))
+    found: list[dict[str, Any]] = values_without_secrets(json.loads(json.dumps(list(rows))))
     return found
