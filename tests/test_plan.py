@@ -266,3 +266,15 @@ def test_the_command_speaks_plainly(flags: list[str], capsys: pytest.CaptureFixt
     assert "with slurm, 7 at once" in said
     assert "critical path" in said
     assert "features: features of" in said
+
+
+def test_threads_are_what_a_step_asks_for(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """A number of threads that is read and then forgotten: finetuning would give other bits on every machine."""
+    asked = {}
+    for threads in ("1", "2"):
+        said = json.loads(
+            say(capsys, *flags, "--json", "--executor", "slurm", "--slots", "2", "--threads", threads)
+        )
+        asked[threads] = next(row["cpus"] for row in said["steps"] if row["step"] == "features")
+    assert asked["1"] == 1
+    assert asked["2"] == min(2, Machine.here().cpus)

@@ -38,6 +38,7 @@ from weakstrong.cli.options import (
     TaskOption,
     TestRows,
     TextOption,
+    ThreadsOption,
     TrackerOption,
     TrainRows,
     ValidationRows,
@@ -112,6 +113,7 @@ def run(
     executor: ExecutorOption = "local",
     address: AddressOption = None,
     processes: ProcessesOption = 1,
+    threads: ThreadsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run an experiment: supervisor, student and ceiling for every cell, then PGR with intervals.
@@ -132,7 +134,7 @@ def run(
             _experiment(given),
             store,
             report,
-            Runtime(device=device, processes=processes),
+            Runtime(device=device, processes=processes, threads=threads),
             as_json,
             tracker or (),
             with_address(executor, address),
@@ -170,6 +172,7 @@ def plan(
     executor: ExecutorOption = "",
     address: AddressOption = None,
     processes: ProcessesOption = 1,
+    threads: ThreadsOption = None,
     slots: Annotated[
         int | None,
         typer.Option("--slots", min=1, help="Pieces of work at once that your cluster gives you."),
@@ -187,7 +190,7 @@ def plan(
     from weakstrong.cli.plan import show_plan
     from weakstrong.training.spec import Runtime
 
-    runtime = Runtime(device=device, processes=processes)
+    runtime = Runtime(device=device, processes=processes, threads=threads)
     show_plan(_experiment(given), store, as_json, with_address(executor, address), runtime, slots)
 
 

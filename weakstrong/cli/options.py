@@ -167,3 +167,11 @@ ProcessesOption = Annotated[
         "--processes", min=1, help="Processes that share one training step (torchrun, or Ray Train)."
     ),
 ]
+ThreadsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--threads",
+        min=1,
+        help="Threads of each step on the CPU; by default as many as its worker has cores. Finetuning gives the same bits for the same number.",
+    ),
+]
