@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -112,18 +112,31 @@ def _built(mine: list[Job], store: Store, runtime: Runtime, log: str) -> list[Ou
     return outcomes
 
 
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """Give torch so many threads for a while; the next step of this process may want another number."""
+    if count is None:
+        yield
+        return
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def call(jobs: Sequence[Job], store: Store, runtime: Runtime) -> None:
     """Call the builder; an error of it is every job's, unless it is the store's own.
 
     Raises:
         StoreError: if the store failed.
     """
-    if runtime.threads is not None:
-        import torch
-
-        torch.set_num_threads(runtime.threads)
     try:
-        jobs[0].step.build_function()(jobs, runtime)
+        with _threads(runtime.threads):
+            jobs[0].step.build_function()(jobs, runtime)
     except StoreError:
         raise
     except Exception as error:  # one broken step must not lose the others

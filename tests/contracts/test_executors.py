@@ -16,6 +16,7 @@ from weakstrong.executors.base import EXECUTORS, Session
 from weakstrong.notes import failures
 from weakstrong.schedule import TRIES, run_steps
 from weakstrong.store import Step, Store
+from weakstrong.training.spec import Runtime
 
 ROOT = Path(weakstrong.__file__).parent.parent
 SESSIONS = {
@@ -52,6 +53,12 @@ def talk(jobs, runtime):
     print("a line that a library prints")
     os.system("echo and a line of a child process")
     add(jobs, runtime)
+
+def threads(jobs, runtime):
+    import torch
+    add(jobs, runtime)
+    for job in jobs:
+        job.summary["threads"] = torch.get_num_threads()
 
 def refuse(jobs, runtime):
     raise DataError("row 3 is wrong")
@@ -194,6 +201,18 @@ def test_a_step_that_kills_every_worker_is_given_up(
     assert f"bad: its worker died {TRIES} times" in report.failed[bad.key]
     assert (tmp_path / "tries").read_text() == "x" * TRIES
     assert failures(store)[bad.key]["error"] == report.failed[bad.key]
+
+
+def test_a_step_has_the_threads_that_the_run_asks_for(built: Any, session: Session, store: Store) -> None:
+    """A number that a worker never hears of changes the last bits of finetuning; one that stays slows what follows."""
+    import torch
+
+    before = torch.get_num_threads()
+    for count in (1, 3):
+        step = built.step(f"{count} threads", "threads")
+        assert not run_steps([step], store, Runtime(threads=count), session=session).failed
+        assert store.record(step)["summary"]["threads"] == count
+    assert torch.get_num_threads() == before
 
 
 @pytest.mark.parametrize("session", ["process", "ray", "slurm"], indirect=True)
