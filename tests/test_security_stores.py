@@ -20,7 +20,7 @@ from weakstrong.experiment import Experiment
 from weakstrong.methods import METHODS, parse_method
 from weakstrong.methods import _own as own
 from weakstrong.redact import values_without_secrets, without_credentials, without_secrets
-from weakstrong.results import remember, remembered
+from weakstrong.remembered import remember, remembered
 from weakstrong.store import Store
 from weakstrong.tasks import parse_task
 

@@ -11,7 +11,8 @@ from weakstrong.errors import DataError
 from weakstrong.executors.base import Session
 from weakstrong.experiment import Experiment, experiments_in
 from weakstrong.graph import closure
-from weakstrong.results import Results, collect, remember
+from weakstrong.remembered import remember
+from weakstrong.results import Results, collect
 from weakstrong.schedule import Listener, RunReport, run_steps
 from weakstrong.store import Step, Store
 from weakstrong.trackers import Tracker, track

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BeforeValidator, Field, NonNegativeInt, SerializeAsAny, field_validator, model_validator
 
+from weakstrong.analyses.base import Analysis, parse_analysis
 from weakstrong.data import Split
 from weakstrong.errors import ConfigError
 from weakstrong.methods.base import parse_method
@@ -44,6 +45,7 @@ def _methods(value: object) -> object:
     return [parse_method(v) for v in (value if isinstance(value, (list, tuple)) else [value])]
 
 
+AnyAnalysis = Annotated[SerializeAsAny[Analysis], BeforeValidator(parse_analysis)]
 AnyTask = Annotated[SerializeAsAny[Task], BeforeValidator(parse_task)]
 AnySupervisor = Annotated[ModelSpec | FileLabels | RaterLabels, BeforeValidator(parse_supervisor)]
 AnyModel = Annotated[ModelSpec, BeforeValidator(parse_model)]
@@ -98,6 +100,8 @@ class Experiment(Spec):
     split: Split = Split()
     supervisor_training: Training = Probe()
     student_training: Training = Probe()
+    analyses: tuple[AnyAnalysis, ...] = ()
+    """What is measured beyond scores; no part of a cell, so that it changes no number of it."""
 
     @model_validator(mode="before")
     @classmethod
@@ -133,10 +137,13 @@ class Experiment(Spec):
     _task_list = field_validator("tasks", mode="before")(lambda v: v if isinstance(v, (list, tuple)) else [v])
     _lists = field_validator("supervisors", "students", mode="before")(listed)
     _method_list = field_validator("methods", mode="before")(_methods)
+    _analysis_list = field_validator("analyses", mode="before")(
+        lambda v: v if isinstance(v, (list, tuple)) else [v]
+    )
 
     @model_validator(mode="after")
     def _no_twins(self) -> Experiment:
-        for axis in ("tasks", "supervisors", "students", "methods", "seeds"):
+        for axis in ("tasks", "supervisors", "students", "methods", "seeds", "analyses"):
             values = getattr(self, axis)
             keys = [v.key() if isinstance(v, Spec) else str(v) for v in values]
             twins = [

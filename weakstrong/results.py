@@ -6,7 +6,6 @@ Legend: S seeds, N test rows.
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,13 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from weakstrong import stats
-from weakstrong.errors import ConfigError, StoreError, WeakStrongError
+from weakstrong.analyses import Analysis, Runs, parse_analysis
+from weakstrong.errors import ConfigError, StoreError
 from weakstrong.experiment import Cell, Experiment
 from weakstrong.graph import CellSteps, Graph, closure
-from weakstrong.methods._own import only_known_files
 from weakstrong.models.base import ModelSpec, card
 from weakstrong.notes import failures
 from weakstrong.over_tasks import over_tasks
+from weakstrong.remembered import remembered
 from weakstrong.spec import digest
 from weakstrong.store import Step, Store
 
@@ -32,33 +32,6 @@ if TYPE_CHECKING:
 
 ROLES = ("supervisor", "student", "ceiling")
 GROUP = ("task", "supervisor", "student", "method", "regime")
-
-
-def remember(store: Store, experiment: Experiment) -> None:
-    """Note in the store which experiment was run, so that results need not be told."""
-    store.write_note("experiments", experiment.key(), experiment.to_dict())
-
-
-def remembered(store: Store) -> list[Experiment]:
-    """Experiments that were run on this store, oldest first.
-
-    A store may come from anybody, so a method file that it names is run only if this user has named it before.
-    """
-    folder = f"{store.root}/.experiments"
-    if not store.fs.exists(folder):
-        return []
-    entries = sorted(store.fs.ls(folder, detail=True), key=lambda e: (str(e.get("mtime", "")), e["name"]))
-    found = []
-    for entry in entries:
-        with store.fs.open(entry["name"], "rb") as file:
-            text = file.read()
-        try:
-            with only_known_files():
-                found.append(Experiment.parse(json.loads(text), str(entry["name"])))
-        except (WeakStrongError, ValueError) as error:
-            # Of another version, cut short, or with a method file that is gone or not known: the others can be read.
-            warnings.warn(f"an experiment of the store is left out: {error}", stacklevel=2)
-    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,11 +46,15 @@ class Results:
     experiments: tuple[Experiment, ...]
 
     @cached_property
+    def _graph(self) -> Graph:
+        return Graph()
+
+    @cached_property
     def _cells(self) -> list[tuple[Cell, CellSteps]]:
-        graph, seen = Graph(), dict[str, tuple[Cell, CellSteps]]()
+        seen = dict[str, tuple[Cell, CellSteps]]()
         for experiment in self.experiments:
             for cell in experiment.cells():
-                seen.setdefault(cell.key(), (cell, graph.cell(cell)))
+                seen.setdefault(cell.key(), (cell, self._graph.cell(cell)))
         return list(seen.values())
 
     @cached_property
@@ -151,9 +128,20 @@ class Results:
         covers zero. ``p_vs_naive`` is a paired sign-flip test against naive on the same rows and seeds, and
         ``p_vs_naive_holm`` adjusts it for all comparisons of the task and regime.
         """
+        groups = self._groups
+        rows = [self._aggregate_row(key, members) for key, members in groups.items()]
+        by_key = dict(zip(groups, rows, strict=True))
+        for key, row in by_key.items():
+            self._compare(key, row, groups)
+        self._adjust(rows)
+        return rows
+
+    @cached_property
+    def _groups(self) -> dict[tuple[Any, ...], list[tuple[Cell, CellSteps]]]:
+        """Cells that are done, by names and recipe: the seeds of one result."""
         groups: dict[tuple[Any, ...], list[tuple[Cell, CellSteps]]] = {}
         for cell, steps in self._cells:
-            if all(s.key in self._correct for s in steps.scores()):
+            if all(s.key in self._stored for s in steps.scores()):
                 identity = cell.identity()
                 recipe = (
                     cell.split.model_copy(update={"seed": 0}).key(),
@@ -161,12 +149,7 @@ class Results:
                     cell.student_training.key(),
                 )
                 groups.setdefault((*(identity[k] for k in GROUP), *recipe), []).append((cell, steps))
-        rows = [self._aggregate_row(key, members) for key, members in groups.items()]
-        by_key = dict(zip(groups, rows, strict=True))
-        for key, row in by_key.items():
-            self._compare(key, row, groups)
-        self._adjust(rows)
-        return rows
+        return groups
 
     def _matrix(self, members: list[tuple[Cell, CellSteps]], role: str) -> npt.NDArray[np.bool_]:
         """Correctness [S, N] of one arm."""
@@ -176,7 +159,7 @@ class Results:
         arms = [self._matrix(members, role) for role in ROLES]
         estimate = stats.pgr_interval(*arms)
         row: dict[str, Any] = dict(zip(GROUP, key, strict=False))
-        row["recipe"] = digest(" ".join(key[len(GROUP) :]))[:12]
+        row["recipe"] = _recipe(key)
         row |= {"n_seeds": estimate.n_seeds, "n_test": estimate.n_test}
         for role in ROLES:
             interval = getattr(estimate, role)
@@ -241,9 +224,50 @@ class Results:
 
         return pd.DataFrame(self.aggregate if aggregate else self.cells)
 
+    def analysis(self, value: str | dict[str, Any] | Analysis) -> list[dict[str, Any]]:
+        """One analysis of every group of seeds: rows with ``analysis``, the group's names, ``recipe``, ``n_seeds``,
+        ``measure``, ``value``, ``low``, ``high`` (95 %, None where undefined) and the analysis' own columns.
+
+        Only cells whose steps are stored take part; an analysis with steps of its own needs a run that lists it.
+        """
+        analysis = parse_analysis(value)
+        rows = []
+        for key, members in self._groups.items():
+            ready = [
+                (cell, made, own)
+                for cell, made in members
+                if not analysis.refuses(cell)
+                for own in [analysis.steps(cell, made, self._graph)]
+                if all(self.store.has(step) for step in own.values())
+            ]
+            if not ready:
+                continue
+            cells, made, own = zip(*ready, strict=True)
+            names = {"analysis": analysis.name} | dict(zip(GROUP, key, strict=False))
+            names |= {"recipe": _recipe(key), "n_seeds": len(cells)}
+            for row in analysis.measure(Runs(self.store, cells, made, own)):
+                found = names | row
+                rows.append(
+                    {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in found.items()}
+                )
+        return rows
+
+    @cached_property
+    def analyses(self) -> dict[str, list[dict[str, Any]]]:
+        """Rows of every analysis that the experiments list, by its name."""
+        listed = {a.name: a for e in self.experiments for a in e.analyses}
+        return {name: self.analysis(analysis) for name, analysis in listed.items()}
+
     def steps(self) -> list[Step]:
-        """The score steps of all cells: what a run has to compute."""
-        return list({s.key: s for _, c in self._cells for s in c.scores()}.values())
+        """What a run has to compute: the score steps of all cells, and what the listed analyses need."""
+        found = {s.key: s for _, c in self._cells for s in c.scores()}
+        for experiment in self.experiments:
+            for cell in experiment.cells() if experiment.analyses else ():
+                made = self._graph.cell(cell)
+                for analysis in experiment.analyses:
+                    if not analysis.refuses(cell):
+                        found |= {s.key: s for s in analysis.steps(cell, made, self._graph).values()}
+        return list(found.values())
 
     def checks(self) -> list[Step]:
         """The steps that check the rows of all cells: run before anything is trained."""
@@ -306,8 +330,7 @@ class Results:
                 alarms.setdefault((found["task"], found["check"]), []).append(found["message"])
         # Every seed deals the rows anew; the first one's words stand for all.
         out += [f"{task}, {check}: {messages[0]}" for (task, check), messages in alarms.items()]
-        for step in {s.inputs["truth"].inputs["load"].key: s for s in self.steps()}.values():
-            loaded = step.inputs["truth"].inputs["load"]
+        for loaded in {s.inputs["load"].key: s.inputs["load"] for s in self.checks()}.values():
             if self.store.has(loaded):
                 out += [f"{loaded.title}: {note}" for note in self.store.record(loaded)["summary"]["notes"]]
         return out
@@ -332,6 +355,10 @@ class Results:
             version=version("weakstrong"),
         )
         return render_page(data)
+
+
+def _recipe(key: tuple[Any, ...]) -> str:
+    return digest(" ".join(key[len(GROUP) :]))[:12]
 
 
 def collect(store: Store, experiments: Iterable[Experiment] | None = None) -> Results:

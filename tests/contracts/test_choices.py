@@ -20,7 +20,7 @@ from weakstrong.methods import METHODS, parse_method
 from weakstrong.methods import _own as own
 from weakstrong.methods._combined import combine
 from weakstrong.models.base import parse_model
-from weakstrong.results import remember, remembered
+from weakstrong.remembered import remember, remembered
 from weakstrong.store import Store
 from weakstrong.training.spec import Finetune, Generative, Lora, Probe
 

@@ -12,6 +12,7 @@ import typer
 
 from weakstrong.cli.options import (
     AddressOption,
+    AnalysisOption,
     ChosenOption,
     DataDirOption,
     DeviceOption,
@@ -62,7 +63,7 @@ app = typer.Typer(
 
 
 AXES = (
-    *("task", "supervisor", "student", "method", "seeds", "regime"),
+    *("task", "supervisor", "student", "method", "seeds", "regime", "analysis"),
     *("train_rows", "validation_rows", "test_rows"),
 )
 COLUMNS = (
@@ -88,6 +89,7 @@ def run(
     method: MethodOption = None,
     seeds: SeedsOption = None,
     regime: RegimeOption = None,
+    analysis: AnalysisOption = None,
     train_rows: TrainRows = None,
     validation_rows: ValidationRows = None,
     test_rows: TestRows = None,
@@ -151,6 +153,7 @@ def plan(
     method: MethodOption = None,
     seeds: SeedsOption = None,
     regime: RegimeOption = None,
+    analysis: AnalysisOption = None,
     train_rows: TrainRows = None,
     validation_rows: ValidationRows = None,
     test_rows: TestRows = None,
@@ -225,6 +228,31 @@ def report(
     from weakstrong.cli.listings import write_report
 
     write_report(experiment, store, out, title, as_json)
+
+
+@app.command()
+def analyse(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Analyses, e.g. agreement. Without any: list what there is."),
+    ] = None,
+    experiment: Annotated[
+        Path | None, typer.Option("--experiment", help="An experiment in YAML. Default: all that were run.")
+    ] = None,
+    store: StoreOption = None,
+    format: Annotated[ResultFormat, typer.Option("--format", help="How to print.")] = ResultFormat.TABLE,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure what students learned, from the predictions in a store; without names, list the analyses.
+
+    An analysis that needs trainings of its own is computed by `w2s run --analysis NAME`.
+    """
+    from weakstrong.cli.analyse import list_analyses, show_analyses
+
+    if names:
+        show_analyses(names, experiment, store, ResultFormat.JSON if as_json else format)
+    else:
+        list_analyses(as_json)
 
 
 @app.command()

@@ -9,10 +9,11 @@ from typing import Any
 
 import yaml
 
+from weakstrong.analyses.base import ANALYSES
 from weakstrong.errors import ConfigError
 from weakstrong.experiment import Experiment, experiments_in, listed, values_in
 from weakstrong.methods.base import METHODS
-from weakstrong.registry import unknown
+from weakstrong.registry import Registry, unknown
 from weakstrong.tasks.base import FILE_TASKS, TASKS
 
 PLURAL = {"task": "tasks", "supervisor": "supervisors", "student": "students", "method": "methods"}
@@ -52,11 +53,13 @@ def _changed(
     for flag, plural in PLURAL.items():
         if flag in flags:
             values.pop(flag, None)
-            values[plural] = _method_list(flags[flag]) if flag == "method" else _flat(flags[flag])
+            values[plural] = _list_of(METHODS, flags[flag]) if flag == "method" else _flat(flags[flag])
     if columns or data_dir is not None:
         tasks = values.pop("tasks") if "tasks" in values else [values.pop("task")]
         tasks = tasks if isinstance(tasks, list) else [tasks]
         values["tasks"] = [task_values(task, columns, data_dir) for task in tasks]
+    if "analysis" in flags:
+        values["analyses"] = _list_of(ANALYSES, flags["analysis"])
     if "seeds" in flags:
         values["seeds"] = _seeds(flags["seeds"])
     if "regime" in flags:
@@ -78,18 +81,18 @@ def _words(value: str) -> list[str]:
     return [str(part) for part in listed(value)]  # type: ignore[attr-defined]
 
 
-def _method_list(values: list[str]) -> list[str]:
-    """Split at commas that begin another method, so that ``a:x=1,y=2,b`` is ``a:x=1,y=2`` and ``b``."""
+def _list_of(registry: Registry[Any], values: list[str]) -> list[str]:
+    """Split at commas that begin another entry, so that ``a:x=1,y=2,b`` is ``a:x=1,y=2`` and ``b``."""
     out: list[str] = []
     for value in values:
         for i, part in enumerate(filter(None, (p.strip() for p in value.split(",")))):
             name = re.split(r"[:+]", part, maxsplit=1)[0]
             if i and "=" in name and out:
                 out[-1] += f",{part}"
-            elif name in METHODS.names() or name.endswith(".py"):
+            elif name in registry.names() or name.endswith(".py"):
                 out.append(part)
             else:
-                raise unknown("method", name, METHODS.names(), METHODS.hint)
+                raise unknown(registry.noun, name, registry.names(), registry.hint)
     return out
 
 

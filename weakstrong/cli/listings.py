@@ -27,6 +27,15 @@ def print_json(value: object) -> None:
     sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
 
 
+def print_csv(rows: list[dict[str, Any]]) -> None:
+    """Comma-separated values with every column that any row has, safe to open in a spreadsheet."""
+    if rows:
+        columns = list(dict.fromkeys(column for row in rows for column in row))
+        writer = csv.DictWriter(sys.stdout, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({k: spreadsheet_safe(v) for k, v in row.items()} for row in rows)
+
+
 def print_table(rows: list[dict[str, Any]], columns: list[str], right: tuple[str, ...] = ()) -> None:
     """A table for people; a long one in plain columns."""
     if len(rows) > PRETTY_ROWS:
@@ -80,7 +89,7 @@ def open_store(store: str | None) -> Store:
     return Store(url)
 
 
-def _results(experiment: Path | None, store: str | None) -> Results:
+def stored_results(experiment: Path | None, store: str | None) -> Results:
     from weakstrong.results import collect
 
     return collect(open_store(store), None if experiment is None else experiments_in(experiment))
@@ -90,15 +99,12 @@ def show_results(
     experiment: Path | None, store: str | None, format: str, aggregate: bool, across: bool = False
 ) -> None:
     """Cells, groups of seeds, or pairs and methods over all tasks, in the asked format."""
-    found = _results(experiment, store)
+    found = stored_results(experiment, store)
     rows = found.across if across else found.aggregate if aggregate else found.cells
     if format == "json":
         print_json(rows)
     elif format == "csv":
-        if rows:
-            writer = csv.DictWriter(sys.stdout, list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows({k: spreadsheet_safe(v) for k, v in row.items()} for row in rows)
+        print_csv(rows)
     elif across:
         numbers = ["n_tasks", "n_defined", "pgr_median", "pgr_median_low", "pgr_median_high", "pgr_summed"]
         tests = ["n_better", "n_worse", "wilcoxon_p_holm", "sign_p"]
@@ -119,7 +125,7 @@ def write_report(
     experiment: Path | None, store: str | None, out: Path, title: str | None, as_json: bool
 ) -> None:
     """Write the page and say where it is."""
-    page = _results(experiment, store).page(title)
+    page = stored_results(experiment, store).page(title)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(page, encoding="utf-8")

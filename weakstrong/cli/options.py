@@ -83,6 +83,13 @@ MethodOption = Annotated[
 SeedsOption = Annotated[
     str | None, typer.Option("--seeds", help="Number of seeds (5 means 0 to 4), or a list: 3,4,7.")
 ]
+AnalysisOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--analysis",
+        help="Measure more than scores, e.g. agreement; computes what it needs. Repeat, or commas. All: w2s analyse.",
+    ),
+]
 RegimeOption = Annotated[
     Regime | None,
     typer.Option("--regime", help="probe: heads on frozen features, minutes. finetune: all weights, longer."),
