@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from weakstrong import stats
-from weakstrong.analyses import parse_analysis
+from weakstrong.analyses import ANALYSES, Analysis, parse_analysis
 from weakstrong.errors import ConfigError, DataError, UnknownNameError
 from weakstrong.stats import ratio_interval
 
@@ -46,3 +46,13 @@ def test_analyses_are_named_with_close_matches() -> None:
         parse_analysis("agrement")
     with pytest.raises(ConfigError, match="parameter=value"):
         parse_analysis("agreement:10")
+
+
+def test_every_listed_analysis_is_one_and_says_where_it_comes_from() -> None:
+    """A file of the package that is no analysis stops `w2s analyse`, which lists them all."""
+    for name in ANALYSES.names():
+        entry = ANALYSES.get(name)
+        assert issubclass(entry, Analysis)
+        assert parse_analysis(name).kind == name
+        assert entry.source
+        assert (entry.__doc__ or "").strip()

@@ -34,7 +34,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "store_garbage",
         "store_bundle",
     ),
-    ("stats", "resampling", "calibration", "across_tasks", "over_tasks", "raters"),
+    ("stats", "intervals", "resampling", "calibration", "across_tasks", "over_tasks", "raters"),
     ("data", "leaks", "twins"),
     ("tasks", "models", "training.spec", "methods"),
     ("supervisors",),
@@ -48,7 +48,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("executors",),
     ("schedule",),
     ("report",),
-    ("remembered", "results", "predict"),
+    ("remembered", "results", "ledger", "prompting", "predict"),
     ("trackers",),
     ("api", "train", "cli", "__init__"),
 )

@@ -33,8 +33,14 @@ def brier(probs_NC: npt.ArrayLike, truth_N: npt.ArrayLike) -> float:
     Raises:
         DataError: for rows that are not probabilities (sum 1 within 0.001) or labels outside 0 ... C-1.
     """
+    return float(np.mean(brier_rows(probs_NC, truth_N)))
+
+
+def brier_rows(probs_NC: npt.ArrayLike, truth_N: npt.ArrayLike) -> Floats:
+    """Squared error of each row, summed over classes, [N]; raises as `brier`."""
     probs, truth = _probabilities(probs_NC, truth_N)
-    return float(np.mean(((probs - np.eye(probs.shape[1])[truth]) ** 2).sum(1)))
+    error: Floats = ((probs - np.eye(probs.shape[1])[truth]) ** 2).sum(1)
+    return error
 
 
 def reliability(probs_NC: npt.ArrayLike, truth_N: npt.ArrayLike, bins: int = 15) -> Reliability:

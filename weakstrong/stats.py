@@ -27,12 +27,12 @@ from weakstrong.across_tasks import (
 )
 from weakstrong.calibration import Reliability, brier, expected_calibration_error, reliability
 from weakstrong.errors import DataError
+from weakstrong.intervals import Interval, function_intervals, ratio_interval
 from weakstrong.registry import unknown
 from weakstrong.resampling import (
     Floats,
     acceleration,
     as_array,
-    as_floats,
     bounds,
     check_options,
     check_same_shape,
@@ -60,6 +60,7 @@ __all__ = [
     "brier",
     "expected_calibration_error",
     "expected_maximum",
+    "function_intervals",
     "holm",
     "mcnemar_exact",
     "median_over_tasks",
@@ -73,15 +74,6 @@ __all__ = [
 
 INTERVAL_METHODS: Final = ("percentile", "bca", "fieller")
 SEEDS_WANTED: Final = 5
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A number and the two ends of its interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -285,46 +277,6 @@ def paired_permutation(
     low_K, high_K = bounds(boot_RK, value_K, None, level)
     p = (extreme + 1) / (resamples + 1)
     return PairedTest(float(value_K[0]), float(low_K[0]), float(high_K[0]), p, n_seeds, n_test)
-
-
-def ratio_interval(
-    numerator_SN: npt.ArrayLike,
-    denominator_SN: npt.ArrayLike | None = None,
-    *,
-    level: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
-) -> Interval:
-    """Sum over sum (or a mean, without a denominator) with the crossed bootstrap's interval over rows and seeds.
-
-    With 0/1 arrays this is a share among chosen rows, such as agreement where the supervisor is wrong. nan where the
-    denominator sums to 0; resamples in which it does so are left out of the interval.
-
-    Args:
-        numerator_SN: numbers, shape (seeds, test rows); denominator_SN: of the same shape, from 0 up.
-
-    >>> ratio_interval([[1, 1, 0, 1]], [[1, 1, 1, 1]]).value
-    0.75
-
-    Raises:
-        DataError: for unequal or empty shapes and numbers that are not finite.
-        ConfigError: for a level, number of resamples or seed out of range.
-    """
-    check_options(level, resamples, seed)
-    top_SN = as_floats("numerator", numerator_SN)
-    bottom_SN = np.ones_like(top_SN) if denominator_SN is None else as_floats("denominator", denominator_SN)
-    check_same_shape("numerator", top_SN, "denominator", bottom_SN)
-    if top_SN.ndim != 2 or top_SN.size == 0:
-        raise DataError(f"numerator: found shape {top_SN.shape}, wanted (seeds, test rows), not empty")
-    if not (np.isfinite(top_SN).all() and np.isfinite(bottom_SN).all() and (bottom_SN >= 0).all()):
-        raise DataError("a ratio needs finite numbers, and a denominator from 0 up")
-    if bottom_SN.sum() == 0:
-        return Interval(math.nan, math.nan, math.nan)
-    total_RA = crossed_bootstrap(np.stack([top_SN, bottom_SN]).astype(np.float32), resamples, seed)
-    value = float(top_SN.sum() / bottom_SN.sum())
-    boot_R = total_RA[total_RA[:, 1] > 0]
-    low_K, high_K = bounds((boot_R[:, :1] / boot_R[:, 1:]), np.array([value]), None, level)
-    return Interval(value, float(low_K[0]), float(high_K[0]))
 
 
 def mcnemar_exact(a_N: npt.ArrayLike, b_N: npt.ArrayLike) -> float:
