@@ -6,7 +6,7 @@ Legend: S seeds, N test rows.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -16,13 +16,17 @@ import numpy.typing as npt
 
 from weakstrong import stats
 from weakstrong.analyses import Analysis, Runs, parse_analysis
+from weakstrong.cautions import cautions
 from weakstrong.errors import ConfigError, StoreError
 from weakstrong.experiment import Cell, Experiment
 from weakstrong.graph import CellSteps, Graph, closure
+from weakstrong.ledger import Ledger, rows_name
 from weakstrong.models.base import ModelSpec, card
 from weakstrong.notes import failures
 from weakstrong.over_tasks import over_tasks
+from weakstrong.prompting import prompting
 from weakstrong.remembered import remembered
+from weakstrong.selection import Setting, best
 from weakstrong.spec import digest
 from weakstrong.store import Step, Store
 
@@ -212,6 +216,47 @@ class Results:
         """One mapping per (supervisor, student, method, regime) over all tasks (`weakstrong.over_tasks`)."""
         return over_tasks(self.aggregate)
 
+    @cached_property
+    def prompting(self) -> list[dict[str, Any]]:
+        """Prompting beside naive and the ceiling, student by student (`weakstrong.prompting`)."""
+        return prompting(self.aggregate)
+
+    @cached_property
+    def settings(self) -> list[Setting]:
+        """What `aggregate` has a row of, with the correctness of every seed."""
+        tests: dict[str, str] = {}
+        out = []
+        for row, members in zip(self.aggregate, self._groups.values(), strict=True):
+            truth = members[0][1].student.inputs["truth"].key
+            if truth not in tests:
+                tests[truth] = rows_name(self.store.open(members[0][1].student))
+            correct = {cell.seed: self._correct[steps.student.key] for cell, steps in members}
+            out.append(Setting(row, members[0][0].method, tests[truth], correct))
+        return out
+
+    def steps_of_cells(self) -> list[tuple[Cell, CellSteps]]:
+        """Every cell with its steps, stored or not."""
+        return self._cells
+
+    def best(self, over: str, corrected: bool = False) -> list[dict[str, Any]]:
+        """The best method of each pair of models, less what choosing on test rows lifts it (`weakstrong.selection`).
+
+        Raises:
+            ConfigError: for the best seed, unless ``corrected``: the best of equal runs is luck.
+        """
+        return best(self.settings, over, corrected)
+
+    @property
+    def ledger(self) -> Ledger:
+        """Every scoring of test rows that the store has on record, and what was chosen among."""
+        return self.ledger_of(lambda _: True)
+
+    def ledger_of(self, also: Callable[[Experiment], bool]) -> Ledger:
+        """The ledger of these experiments and of those of the store that ``also`` accepts."""
+        own = {e.key() for e in self.experiments}
+        more = [e for e in remembered(self.store) if e.key() not in own and also(e)]
+        return Ledger(self, Results(self.store, (*self.experiments, *more)) if more else self)
+
     def to_polars(self, aggregate: bool = False) -> polars.DataFrame:
         """Cells (or their aggregate) as a polars frame."""
         import polars as pl
@@ -312,28 +357,7 @@ class Results:
 
     def warnings(self) -> list[str]:
         """What a reader must know before believing the numbers."""
-        out = []
-        missing = [c for c in self.cells if c["status"] != "done"]
-        if missing:
-            failed = sum(c["status"] == "failed" for c in missing)
-            out.append(
-                f"{len(missing)} of {len(self.cells)} cells have no result ({failed} failed); they are left out."
-            )
-        if any(r["n_seeds"] < stats.SEEDS_WANTED for r in self.aggregate):
-            fewest = min(r["n_seeds"] for r in self.aggregate)
-            out.append(
-                f"Only {fewest} seed(s) in places; {stats.SEEDS_WANTED} or more are wanted for a result."
-            )
-        alarms: dict[tuple[str, str], list[str]] = {}
-        for found in self.findings():
-            if found["level"] == "warning":
-                alarms.setdefault((found["task"], found["check"]), []).append(found["message"])
-        # Every seed deals the rows anew; the first one's words stand for all.
-        out += [f"{task}, {check}: {messages[0]}" for (task, check), messages in alarms.items()]
-        for loaded in {s.inputs["load"].key: s.inputs["load"] for s in self.checks()}.values():
-            if self.store.has(loaded):
-                out += [f"{loaded.title}: {note}" for note in self.store.record(loaded)["summary"]["notes"]]
-        return out
+        return cautions(self)
 
     def page(self, title: str | None = None) -> str:
         """The results as one self-contained HTML page."""

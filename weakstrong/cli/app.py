@@ -208,12 +208,34 @@ def results(
     across: Annotated[
         bool, typer.Option("--across", help="One row per pair and method over all tasks: median PGR, tests.")
     ] = False,
+    prompted: Annotated[
+        bool, typer.Option("--prompting", help="Prompting beside naive and the ceiling, student by student.")
+    ] = False,
+    ledger: Annotated[
+        bool, typer.Option("--ledger", help="Every scoring of test rows, and what was chosen among.")
+    ] = False,
+    best: Annotated[
+        str | None,
+        typer.Option("--best", help="The best method of each pair of models, less what choosing lifts it."),
+    ] = None,
+    corrected: Annotated[
+        bool, typer.Option("--corrected", help="With --best seed: less its expected maximum by chance.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Print what a store holds: one row per cell, per group of seeds (--aggregate), or over tasks (--across)."""
     from weakstrong.cli.listings import show_results
+    from weakstrong.cli.record import show_best, show_ledger, show_prompting
 
-    show_results(experiment, store, ResultFormat.JSON if as_json else format, aggregate, across)
+    shape = ResultFormat.JSON if as_json else format
+    if ledger:
+        show_ledger(experiment, store, shape)
+    elif best is not None:
+        show_best(experiment, store, shape, best, corrected)
+    elif prompted:
+        show_prompting(experiment, store, shape)
+    else:
+        show_results(experiment, store, shape, aggregate, across)
 
 
 @app.command()
