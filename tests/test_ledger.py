@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -117,15 +118,17 @@ def test_choosing_a_value_on_the_test_rows_draws_a_warning(sweep: Results, folde
 # --- what choosing lifts
 
 
-def settings(scores_KSN: Any, names: list[str], **row: Any) -> list[Setting]:
-    means = {"supervisor_score": 0.6, "ceiling_score": 0.9, "pgr_defined": True, "uses_ground_truth": False}
-    names_of = {"task": "t", "supervisor": "a", "student": "b", "regime": "probe", "recipe": "r", "n_test": 1}
+def settings(correct_KSN: Any, names: list[str], recipe: str = "r") -> list[Setting]:
+    """Settings with these students, a supervisor that is right on 60 % of rows and a ceiling on 90 %."""
+    place = {"task": "t", "supervisor": "a", "student": "b", "regime": "probe", "recipe": recipe}
+    n = correct_KSN.shape[-1]
+    fixed = {arm: np.arange(n) < share * n for arm, share in (("supervisor", 0.6), ("ceiling", 0.9))}
     return [
         Setting(
-            names_of | means | {"method": name, "student_score": float(s_SN.mean()), "n_seeds": len(s_SN)} | row,
-            parse_method(name), "rows", dict(enumerate(s_SN)),
+            place | {"method": name}, parse_method(name), "rows",
+            {"student": dict(enumerate(c_SN))} | {a: dict.fromkeys(range(len(c_SN)), c) for a, c in fixed.items()},
         )
-        for name, s_SN in zip(names, scores_KSN, strict=True)
+        for name, c_SN in zip(names, correct_KSN, strict=True)
     ]  # fmt: skip
 
 
@@ -140,7 +143,7 @@ def test_the_lift_of_equal_settings_is_what_the_best_of_them_gains() -> None:
         easy_N = rng.normal(0.7, 0.3, 300)  # the same rows are easy for all: noise that no choice can use
         shift_KS1 = rng.normal(0, 0.05, (6, 5, 1))  # training: each setting and seed its own
         found = settings(easy_N + shift_KS1 + rng.normal(0, 0.2, (6, 5, 300)) > 0.5, VALUES)
-        scores = [s.row["student_score"] for s in found]
+        scores = [s.score() for s in found]
         gains.append(max(scores) - np.mean(scores))
         lifted = lift(found)
         assert lifted is not None
@@ -157,7 +160,7 @@ def test_no_lift_where_there_is_no_choice() -> None:
     assert lift(found[:1]) == 0
     same = settings(np.stack([correct[0]] * 2), VALUES[:2])
     assert lift(same) == pytest.approx(0, abs=1e-9)
-    apart = Setting(found[1].row, found[1].method, "rows", {9: correct[1, 0]})
+    apart = replace(found[1], arms={"student": {9: correct[1, 0]}})
     assert lift([found[0], apart]) is None
 
 
@@ -169,9 +172,10 @@ def test_variants_are_of_one_method_one_pair_and_the_same_rows() -> None:
     assert (row["n_variants"], row["variants"]) == (2, "confidence:a_max=0.5; confidence")
     assert row["expected_maximum_pgr"] == pytest.approx(row["expected_maximum"] / 0.3)
     found = settings(correct, names)
-    elsewhere = Setting(found[0].row, found[0].method, "other rows", found[0].correct)
+    elsewhere = replace(found[0], test="other rows")
     assert choices([elsewhere, *found[1:]]) == []
-    assert choices(settings(correct, names, uses_ground_truth=True)) == []
+    oracles = ["few-shot:labels=truth", "few-shot:labels=truth,k=3"]
+    assert choices(settings(correct[:2], oracles)) == []
     joined = ["bootstrapping+confidence", "bootstrapping:rounds=1+confidence:a_max=0.5"]
     assert {signature(parse_method(n)) for n in joined} == {"bootstrapping+confidence"}
     assert differing(settings(correct[:2], joined)) == ["rounds", "a_max"]
@@ -214,7 +218,7 @@ def test_the_best_method_comes_with_its_correction(sweep: Results) -> None:
     assert row["n_choices"] == 4
     assert row["method"] != "early-stop:on=oracle"
     wanted = max(r["student_score"] for r in sweep.aggregate if not r["uses_ground_truth"])
-    assert row["score"] == wanted
+    assert row["score"] == pytest.approx(wanted)
     assert row["corrected"] == pytest.approx(wanted - row["expected_maximum"])
     assert row["expected_maximum"] > 0
     assert "among 4 settings" in row["warning"]

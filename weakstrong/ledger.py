@@ -127,7 +127,9 @@ class Ledger:
                 groups.setdefault(row["test"], []).append(row)
         settings: dict[str, set[tuple[Any, ...]]] = {}
         for one in self.every.settings:
-            settings.setdefault(one.test, set()).add((one.method.name, one.row["regime"], one.row["recipe"]))
+            settings.setdefault(one.test, set()).add(
+                (one.method.name, one.names["regime"], one.names["recipe"])
+            )
         return [
             {
                 "test": test,
@@ -161,13 +163,13 @@ class Ledger:
         for setting in self.shown.settings:
             missing = sorted(every[_place(setting)].correct.keys() - setting.correct.keys())
             if missing:
-                names = {k: setting.row[k] for k in (*PLACE, "method", "recipe")}
+                names = dict(setting.names)
                 rows.append(names | {"seeds": sorted(setting.correct), "missing": missing})
         return rows
 
     def warnings(self) -> list[str]:
         """What makes the shown numbers look better than they are, in words."""
-        shown = {(*(s.row[k] for k in PLACE), s.test) for s in self.shown.settings}
+        shown = {s.place for s in self.shown.settings}
         groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
         for row in self.choices:
             if (*(row[k] for k in PLACE), row["test"]) in shown:
@@ -211,7 +213,7 @@ class Ledger:
 
 
 def _place(setting: Setting) -> tuple[Any, ...]:
-    return (*(setting.row[k] for k in (*PLACE, "method", "recipe")), setting.test)
+    return (*setting.place, setting.names["method"], setting.names["recipe"])
 
 
 def _of_choice(rows: Sequence[dict[str, Any]]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from weakstrong.errors import ConfigError, StoreError
 from weakstrong.experiment import Cell, Experiment
 from weakstrong.graph import CellSteps, Graph, closure
 from weakstrong.ledger import Ledger, rows_name
+from weakstrong.methods.base import Arm
 from weakstrong.models.base import ModelSpec, card
 from weakstrong.notes import failures
 from weakstrong.over_tasks import over_tasks
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     import pandas
     import polars
 
-ROLES = ("supervisor", "student", "ceiling")
+ROLES: tuple[Arm, ...] = ("supervisor", "student", "ceiling")
 GROUP = ("task", "supervisor", "student", "method", "regime")
 
 
@@ -223,15 +224,13 @@ class Results:
 
     @cached_property
     def settings(self) -> list[Setting]:
-        """What `aggregate` has a row of, with the correctness of every seed."""
-        tests: dict[str, str] = {}
+        """What `aggregate` has rows of, with the correctness of every seed."""
+        rows_of = cache(lambda step: rows_name(self.store.open(step)))
         out = []
-        for row, members in zip(self.aggregate, self._groups.values(), strict=True):
-            truth = members[0][1].student.inputs["truth"].key
-            if truth not in tests:
-                tests[truth] = rows_name(self.store.open(members[0][1].student))
-            correct = {cell.seed: self._correct[steps.student.key] for cell, steps in members}
-            out.append(Setting(row, members[0][0].method, tests[truth], correct))
+        for key, members in self._groups.items():
+            names = dict(zip(GROUP, key, strict=False)) | {"recipe": _recipe(key)}
+            right = {a: {c.seed: self._correct[getattr(s, a).key] for c, s in members} for a in ROLES}
+            out.append(Setting(names, members[0][0].method, rows_of(members[0][1].ceiling), right))
         return out
 
     def steps_of_cells(self) -> list[tuple[Cell, CellSteps]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy.typing as npt
 
 from weakstrong import stats
 from weakstrong.errors import ConfigError
-from weakstrong.methods.base import Method
+from weakstrong.methods.base import Arm, Method
 from weakstrong.resampling import crossed_bootstrap, stack_correct
 
 PLACE: Final = ("task", "supervisor", "student", "regime")
@@ -25,24 +26,49 @@ RESAMPLES: Final = 1000
 
 @dataclass(frozen=True, eq=False)
 class Setting:
-    """One way to train a student, scored with some seeds: a row of the aggregate.
+    """One way to train a student, scored with some seeds: what the aggregate has a row of.
 
     Attributes:
-        row: of the aggregate: names, ``recipe``, mean scores.
-        method: whose name the row has.
+        names: task, supervisor, student, method, regime and ``recipe`` of the row.
+        method: as the row names it.
         test: names the test rows.
-        correct: correctness [N] by seed; equal ``test``, equal rows in equal order.
+        arms: correctness [N] by seed of supervisor, student and ceiling; equal ``test``, equal rows in equal order.
     """
 
-    row: Mapping[str, Any]
+    names: Mapping[str, Any]
     method: Method
     test: str
-    correct: Mapping[int, npt.NDArray[np.bool_]]
+    arms: Mapping[Arm, Mapping[int, npt.NDArray[np.bool_]]]
 
     @property
-    def name(self) -> str:
+    def correct(self) -> Mapping[int, npt.NDArray[np.bool_]]:
+        """The student's."""
+        return self.arms["student"]
+
+    @property
+    def place(self) -> tuple[Any, ...]:
+        """What a choice between settings is about: task, models and regime, and the test rows."""
+        return (*(self.names[k] for k in PLACE), self.test)
+
+    @property
+    def label(self) -> str:
         """The method, and the recipe, which tells apart settings that differ in their training."""
-        return f"{self.method.name} [{self.row['recipe']}]"
+        return f"{self.method.name} [{self.names['recipe']}]"
+
+    @property
+    def n_test(self) -> int:
+        """Test rows of each seed."""
+        return len(next(iter(self.correct.values())))
+
+    def score(self, arm: Arm = "student") -> float:
+        """Mean accuracy over seeds."""
+        return float(np.mean([correct_N.mean() for correct_N in self.arms[arm].values()]))
+
+    @cached_property
+    def has_gap(self) -> bool:
+        """Whether PGR is defined (`weakstrong.stats.pgr_interval`)."""
+        stacked = [np.stack(list(self.arms[arm].values())) for arm in ("supervisor", "student", "ceiling")]
+        return stats.pgr_interval(*stacked).defined
 
 
 def lift(settings: Sequence[Setting]) -> float | None:
@@ -61,7 +87,7 @@ def lift(settings: Sequence[Setting]) -> float | None:
     seeds = sorted(set.intersection(*(set(s.correct) for s in settings)))
     if len(seeds) < 2:
         return None
-    correct = {s.name: np.stack([s.correct[seed] for seed in seeds]) for s in settings}
+    correct = {s.label: np.stack([s.correct[seed] for seed in seeds]) for s in settings}
     correct_KSN = stack_correct(correct)
     boot_RK = crossed_bootstrap(correct_KSN, RESAMPLES, 0) / correct_KSN[0].size
     own_RK = boot_RK - boot_RK.mean(0)
@@ -90,7 +116,7 @@ def differing(settings: Sequence[Setting]) -> list[str]:
         for field in type(parts[0]).parameters()
         if len({repr(getattr(part, field)) for part in parts}) > 1
     ]
-    return found + (["training"] if len({s.row["recipe"] for s in settings}) > 1 else [])
+    return found + (["training"] if len({s.names["recipe"] for s in settings}) > 1 else [])
 
 
 def choices(settings: Iterable[Setting]) -> list[dict[str, Any]]:
@@ -101,9 +127,8 @@ def choices(settings: Iterable[Setting]) -> list[dict[str, Any]]:
     """
     groups: dict[tuple[Any, ...], list[Setting]] = {}
     for setting in settings:
-        if not setting.row["uses_ground_truth"]:
-            place = tuple(setting.row[k] for k in PLACE)
-            groups.setdefault((*place, setting.test, signature(setting.method)), []).append(setting)
+        if not setting.method.uses_ground_truth:
+            groups.setdefault((*setting.place, signature(setting.method)), []).append(setting)
     rows = []
     for key, members in groups.items():
         if len(members) > 1:
@@ -112,13 +137,13 @@ def choices(settings: Iterable[Setting]) -> list[dict[str, Any]]:
                 dict(zip(PLACE, key, strict=False))
                 | {
                     "test": key[-2],
-                    "n_test": members[0].row["n_test"],
+                    "n_test": members[0].n_test,
                     "method": key[-1],
                     "parameters": ", ".join(differing(members)),
                     "n_variants": len(members),
                     "variants": "; ".join(_variants(members)),
                     "expected_maximum": lifted,
-                    "expected_maximum_pgr": _in_pgr(lifted, members[0].row),
+                    "expected_maximum_pgr": _in_pgr(lifted, members[0]),
                 }
             )
     return rows
@@ -152,18 +177,16 @@ def best(settings: Sequence[Setting], over: str, corrected: bool = False) -> lis
 def _best_settings(settings: Sequence[Setting]) -> list[dict[str, Any]]:
     groups: dict[tuple[Any, ...], list[Setting]] = {}
     for setting in settings:
-        if not setting.row["uses_ground_truth"]:
-            groups.setdefault((*(setting.row[k] for k in PLACE), setting.test), []).append(setting)
+        if not setting.method.uses_ground_truth:
+            groups.setdefault(setting.place, []).append(setting)
     out = []
     for members in groups.values():
-        top = max(members, key=lambda s: s.row["student_score"])
-        lifted = lift(members)
+        top = max(members, key=lambda s: s.score())
         out.append(
-            {k: top.row[k] for k in PLACE}
-            | {"method": top.row["method"], "recipe": top.row["recipe"]}
-            | {"n_choices": len(members), "n_seeds": top.row["n_seeds"], "n_test": top.row["n_test"]}
-            | {"mean": float(np.mean([s.row["student_score"] for s in members]))}
-            | _corrected(top.row["student_score"], lifted, top.row)
+            {k: top.names[k] for k in (*PLACE, "method", "recipe")}
+            | {"n_choices": len(members), "n_seeds": len(top.correct), "n_test": top.n_test}
+            | {"mean": float(np.mean([s.score() for s in members]))}
+            | _corrected(top.score(), lift(members), top)
             | {"warning": _warning(members)}
         )
     return out
@@ -176,28 +199,28 @@ def _best_seed(setting: Setting) -> list[dict[str, Any]]:
     top = max(scores, key=lambda seed: scores[seed])
     lifted = stats.expected_maximum(len(scores), float(np.std(list(scores.values()), ddof=1)))
     return [
-        {k: setting.row[k] for k in (*PLACE, "method", "recipe")}
-        | {"seed": top, "n_choices": len(scores), "n_test": setting.row["n_test"]}
-        | {"mean": float(np.mean(list(scores.values())))}
-        | _corrected(scores[top], lifted, setting.row)
+        {k: setting.names[k] for k in (*PLACE, "method", "recipe")}
+        | {"seed": top, "n_choices": len(scores), "n_test": setting.n_test}
+        | {"mean": setting.score()}
+        | _corrected(scores[top], lifted, setting)
         | {"warning": f"seed {top} is the luckiest of {len(scores)}; the mean is the result"}
     ]
 
 
-def _corrected(score: float, lifted: float | None, row: Mapping[str, Any]) -> dict[str, Any]:
+def _corrected(score: float, lifted: float | None, setting: Setting) -> dict[str, Any]:
+    supervisor, gap = _supervisor_and_gap(setting)
     less = None if lifted is None else score - lifted
-    supervisor, ceiling = row["supervisor_score"], row["ceiling_score"]
-    pgrs = [
-        None if s is None or not row["pgr_defined"] else stats.pgr(supervisor, min(max(s, 0.0), 1.0), ceiling)
-        for s in (score, less)
-    ]
     return {
         "score": score,
         "expected_maximum": lifted,
         "corrected": less,
-        "pgr": pgrs[0],
-        "pgr_corrected": pgrs[1],
+        "pgr": (score - supervisor) / gap if setting.has_gap else None,
+        "pgr_corrected": (less - supervisor) / gap if less is not None and setting.has_gap else None,
     }
+
+
+def _supervisor_and_gap(setting: Setting) -> tuple[float, float]:
+    return setting.score("supervisor"), setting.score("ceiling") - setting.score("supervisor")
 
 
 def _warning(members: Sequence[Setting]) -> str:
@@ -207,10 +230,9 @@ def _warning(members: Sequence[Setting]) -> str:
 
 
 def _variants(members: Sequence[Setting]) -> list[str]:
-    several = len({s.row["recipe"] for s in members}) > 1
-    return [s.name if several else s.method.name for s in members]
+    several = len({s.names["recipe"] for s in members}) > 1
+    return [s.label if several else s.method.name for s in members]
 
 
-def _in_pgr(lifted: float | None, row: Mapping[str, Any]) -> float | None:
-    gap = row["ceiling_score"] - row["supervisor_score"]
-    return lifted / gap if lifted is not None and row["pgr_defined"] else None
+def _in_pgr(lifted: float | None, setting: Setting) -> float | None:
+    return lifted / _supervisor_and_gap(setting)[1] if lifted is not None and setting.has_gap else None
