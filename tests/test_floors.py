@@ -36,7 +36,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ),
     ("stats", "resampling", "calibration", "across_tasks", "over_tasks", "raters"),
     ("data", "leaks", "twins"),
-    ("tasks", "models", "training.spec", "methods"),
+    ("tasks", "models", "training.spec", "methods", "derived"),
     ("supervisors",),
     ("training",),
     ("steps",),

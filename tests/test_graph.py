@@ -11,12 +11,13 @@ import pytest
 
 from weakstrong.data import Part, Split
 from weakstrong.errors import ConfigError
-from weakstrong.experiment import Cell, Experiment, FileLabels
+from weakstrong.experiment import Cell, Experiment
 from weakstrong.graph import Graph, closure
 from weakstrong.methods import METHODS
 from weakstrong.models import ModelSpec
 from weakstrong.steps import ORACLE, READERS_OF_LOAD, SEALED
 from weakstrong.store import Step
+from weakstrong.supervisors import FileLabels
 from weakstrong.training.spec import Finetune, Probe
 
 

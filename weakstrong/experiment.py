@@ -20,17 +20,11 @@ from weakstrong.methods.base import parse_method
 from weakstrong.models.base import ModelSpec, parse_model
 from weakstrong.spec import Spec
 from weakstrong.steps import AnyMethod
-from weakstrong.supervisors import FileLabels, RaterLabels, parse_labels
+from weakstrong.supervisors import AnySupervisor, uses_ground_truth
 from weakstrong.tasks.base import Task, parse_task
 from weakstrong.training.spec import Finetune, Probe, Training
 
 REGIMES: dict[str, type[Probe] | type[Finetune]] = {"probe": Probe, "finetune": Finetune}
-
-
-def parse_supervisor(value: object) -> ModelSpec | FileLabels | RaterLabels:
-    """A model, or weak labels that come with the rows (`weakstrong.supervisors`)."""
-    labels = parse_labels(value)
-    return parse_model(value) if labels is None else labels
 
 
 def listed(value: object) -> object:
@@ -47,7 +41,6 @@ def _methods(value: object) -> object:
 
 AnyAnalysis = Annotated[SerializeAsAny[Analysis], BeforeValidator(parse_analysis)]
 AnyTask = Annotated[SerializeAsAny[Task], BeforeValidator(parse_task)]
-AnySupervisor = Annotated[ModelSpec | FileLabels | RaterLabels, BeforeValidator(parse_supervisor)]
 AnyModel = Annotated[ModelSpec, BeforeValidator(parse_model)]
 
 
@@ -63,6 +56,11 @@ class Cell(Spec):
     split: Split
     supervisor_training: Training
     student_training: Training
+
+    @property
+    def uses_ground_truth(self) -> bool:
+        """Whether ground truth helps beyond the supervisor's own training: such a cell is marked and never compared."""
+        return self.method.uses_ground_truth or uses_ground_truth(self.supervisor)
 
     def identity(self) -> dict[str, Any]:
         """The columns that name this cell in tables."""
