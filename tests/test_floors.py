@@ -43,7 +43,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("work", "notes", "stopping"),
     ("build", "team", "worker"),
     ("builders",),
-    ("analyses", "experiment", "graph"),
+    ("analyses", "controls", "experiment", "graph"),
     ("machine", "facts", "resources"),
     ("executors",),
     ("schedule",),

@@ -14,6 +14,7 @@ from weakstrong.cli.options import (
     AddressOption,
     AnalysisOption,
     ChosenOption,
+    ControlsOption,
     DataDirOption,
     DeviceOption,
     ExecutorOption,
@@ -63,7 +64,7 @@ app = typer.Typer(
 
 
 AXES = (
-    *("task", "supervisor", "student", "method", "seeds", "regime", "analysis"),
+    *("task", "supervisor", "student", "method", "seeds", "regime", "analysis", "controls"),
     *("train_rows", "validation_rows", "test_rows"),
 )
 COLUMNS = (
@@ -90,6 +91,7 @@ def run(
     seeds: SeedsOption = None,
     regime: RegimeOption = None,
     analysis: AnalysisOption = None,
+    controls: ControlsOption = None,
     train_rows: TrainRows = None,
     validation_rows: ValidationRows = None,
     test_rows: TestRows = None,
@@ -154,6 +156,7 @@ def plan(
     seeds: SeedsOption = None,
     regime: RegimeOption = None,
     analysis: AnalysisOption = None,
+    controls: ControlsOption = None,
     train_rows: TrainRows = None,
     validation_rows: ValidationRows = None,
     test_rows: TestRows = None,
@@ -208,12 +211,19 @@ def results(
     across: Annotated[
         bool, typer.Option("--across", help="One row per pair and method over all tasks: median PGR, tests.")
     ] = False,
+    controls: Annotated[
+        bool, typer.Option("--controls", help="What the controls should show, and whether they do.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Print what a store holds: one row per cell, per group of seeds (--aggregate), or over tasks (--across)."""
-    from weakstrong.cli.listings import show_results
+    """Print what a store holds: one row per cell, per group of seeds (--aggregate), over tasks (--across), or per control."""
+    from weakstrong.cli.listings import show_controls, show_results
 
-    show_results(experiment, store, ResultFormat.JSON if as_json else format, aggregate, across)
+    shown = ResultFormat.JSON if as_json else format
+    if controls:
+        show_controls(experiment, store, shown)
+    else:
+        show_results(experiment, store, shown, aggregate, across)
 
 
 @app.command()

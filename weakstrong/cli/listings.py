@@ -121,6 +121,21 @@ def show_results(
         print_table(rows, columns, ("seed", *scores))
 
 
+def show_controls(experiment: Path | None, store: str | None, format: str) -> None:
+    """What each control should show, and whether it does, in the asked format."""
+    rows = stored_results(experiment, store).controls
+    if format == "json":
+        print_json(rows)
+    elif format == "csv":
+        print_csv(rows)
+    elif not rows:
+        print("no control is stored; w2s run --controls adds them to an experiment")
+    else:
+        names = ["control", "task", "supervisor", "student", "method"]
+        numbers = ("value", "low", "high")
+        print_table(rows, [*names, "measure", "expected", *numbers, "verdict"], numbers)
+
+
 def write_report(
     experiment: Path | None, store: str | None, out: Path, title: str | None, as_json: bool
 ) -> None:
