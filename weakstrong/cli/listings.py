@@ -131,9 +131,21 @@ def show_controls(experiment: Path | None, store: str | None, format: str) -> No
     elif not rows:
         print("no control is stored; w2s run --controls adds them to an experiment")
     else:
-        names = ["control", "task", "supervisor", "student", "method"]
-        numbers = ("value", "low", "high")
-        print_table(rows, [*names, "measure", "expected", *numbers, "verdict"], numbers)
+        from weakstrong.report.table import format_interval, format_number, several
+
+        shown = [
+            {
+                "control": row["control"],
+                "task": row["task"],
+                "pair": f"{row['supervisor'].removeprefix(row['control'] + ':')} → {row['student']}",
+                "expected": f"{row['measure']} {row['expected']}",
+                "found": f"{format_number(row['value'], 2)} {format_interval(row['low'], row['high'])}".rstrip(),
+                "verdict": row["verdict"],
+            }
+            for row in rows
+        ]
+        named = ["control", *(["task"] if several(rows, "task") else []), "pair"]
+        print_table(shown, [*named, "expected", "found", "verdict"])
 
 
 def write_report(
