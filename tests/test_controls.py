@@ -175,3 +175,17 @@ def test_every_method_that_tells_is_left_out_of_comparisons() -> None:
     """A method that sets a hint is a control, whatever its name."""
     telling = [n for n in METHODS.names() if METHODS.get(n)().hint is not None]
     assert telling == ["trivial-imitation"]
+
+
+RECIPES = Path(__file__).parents[1] / "recipes"
+
+
+@pytest.mark.parametrize(
+    "name", ["controls", "fig24_simulation", "fig25_error_structure", "fig27_trivial_imitation"]
+)
+def test_recipes_can_be_planned(name: str) -> None:
+    """A recipe with a name that nothing has any more, found by whoever wants the figure."""
+    cells = Experiment.from_file(RECIPES / f"{name}.yaml").cells()
+    graph = Graph()
+    assert len({graph.cell(cell).student.key for cell in cells}) > 5
+    assert {cell.seed for cell in cells} == set(range(5))
