@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 
 from weakstrong.data import Part, Split
+from weakstrong.derived import DERIVED
 from weakstrong.errors import ConfigError
-from weakstrong.experiment import Cell, Experiment, FileLabels
+from weakstrong.experiment import Cell, Experiment
 from weakstrong.graph import Graph, closure
 from weakstrong.methods import METHODS
 from weakstrong.models import ModelSpec
 from weakstrong.steps import ORACLE, READERS_OF_LOAD, SEALED
 from weakstrong.store import Step
+from weakstrong.supervisors import FileLabels, uses_ground_truth
 from weakstrong.training.spec import Finetune, Probe
 
 
@@ -41,6 +43,12 @@ MIXED = [
     "bootstrapping:fresh=true+early-stop:on=last",
     "consistency+ema",
 ]
+RULES = [f"{name}:smollm2-135m:8" for name in DERIVED.names()] + [
+    "random-errors:first-features:k=8:smollm2-135m:22",
+    "shuffled:random-errors:smollm2-135m:8",
+    "longest-errors:file",
+    "first-features:share=0.1:smollm2-135m:22",
+]
 ORACLES = ["early-stop:on=oracle", "confidence+early-stop:on=oracle", "few-shot:labels=truth"]
 
 
@@ -55,6 +63,9 @@ def all_cells() -> Iterator[Cell]:
                 "methods": [*methods, *more, *ORACLES],
             }
             yield from experiment(**axes, regime=regime, seeds=1).cells()
+        told = ["naive", "bootstrapping:fresh=true+trivial-imitation+confidence"]
+        axes = LADDER | {"supervisors": RULES, "methods": [*told, "early-stop:on=oracle"]}
+        yield from experiment(**axes, student_training={"kind": regime}, seeds=1).cells()
 
 
 CELLS = list(all_cells())
@@ -71,23 +82,41 @@ def paths_to(step: Step, name: str) -> Iterator[list[Step]]:
 
 @pytest.mark.parametrize("cell", CELLS, ids=lambda c: "-".join(map(str, c.identity().values())))
 def test_a_student_never_reads_ground_truth(cell: Cell) -> None:
-    """The result is worthless if a student, or its early stopping, can see the truth it is scored on."""
+    """The result is worthless if a student, or its early stopping, can see the truth it is scored on.
+
+    What makes weak labels is the supervisor's side: models trained on its own half, `calibrate`, and `derive`, which
+    reads the truth of the student's rows to place errors. A cell with it is marked, as an oracle is, and all that comes
+    out of it is class probabilities.
+    """
     made, own = Graph().cell(cell), {Part.WEAK_TRAIN, Part.WEAK_VALIDATION}
-    beyond = False
+    supervision = {step.key for step in closure([made.supervisor_fit])}
+    beyond, placed = False, False
     for path in paths_to(made.student_fit, "truth"):
-        unsealed = set(path[-1].spec.parts)  # type: ignore[attr-defined]
-        if unsealed <= own:
-            by = path[-2]
-            assert by == made.supervisor_fit or by.name == "calibrate", [s.name for s in path]
+        unsealed, by = set(path[-1].spec.parts), path[-2]  # type: ignore[attr-defined]
+        if by.name == "derive":
+            placed = True
+            assert by.key in supervision
+        elif unsealed <= own:
+            assert by.key in supervision or by.name == "calibrate", [s.name for s in path]
         else:
             beyond = True
+            assert by == made.student_fit or by.inputs[ORACLE] == path[-1], [s.name for s in path]
     assert beyond == cell.method.uses_ground_truth == (cell.method.name in ORACLES)
+    supervisor = cell.supervisor.name
+    assert placed == uses_ground_truth(cell.supervisor) == ("-errors:" in supervisor)
+    assert cell.uses_ground_truth == (beyond or placed)
     for step in closure([made.student_fit]):
         for role, child in step.inputs.items():
             if child.name == "load":
                 assert step.name in READERS_OF_LOAD, (step.name, role)
-            if child.name in SEALED and step != made.supervisor_fit and step.name != "calibrate":
+            if child.name in SEALED and step.key not in supervision and step.name != "calibrate":
                 assert step.name in READERS_OF_LOAD or cell.method.uses_ground_truth, (step.name, role)
+            if child.name == "derive":
+                assert role == "labels", (step.name, role)
+        if step.key in supervision and step.name in ("probe", "finetune"):
+            # Whatever labels were made from: it has learnt from the supervisor's half alone.
+            assert step.spec.train_part == Part.WEAK_TRAIN  # type: ignore[attr-defined]
+            assert set(step.inputs["labels"].spec.parts) == own  # type: ignore[attr-defined]
     spec: Any = made.student_fit.spec
     if made.student_fit.name in ("probe", "finetune"):
         assert spec.train_part == Part.TRANSFER
@@ -149,10 +178,11 @@ def test_supervisor_and_ceiling_see_their_own_half(cell: Cell) -> None:
     assert set(ceiling.inputs["labels"].spec.parts) == {Part.TRANSFER, Part.VALIDATION}  # type: ignore[attr-defined]
     assert ceiling.spec.train_part == Part.TRANSFER  # type: ignore[attr-defined]
     assert ceiling.spec.method.name == "naive"  # type: ignore[attr-defined]
-    if made.student_fit.name != "prompt":
+    if made.student_fit.name != "prompt" and cell.method.hint is None:
         roles = {"split", "features", "examples", "start"} & set(ceiling.inputs)
         assert {k: ceiling.inputs[k].key for k in roles} == {k: made.student_fit.inputs[k].key for k in roles}
-    if made.supervisor_fit.name != "weak_labels":
+    assert not any(step.name == "hint" for step in closure([ceiling, made.supervisor_fit]))
+    if made.supervisor_fit.name not in ("weak_labels", "derive"):
         spec: Any = made.supervisor_fit.spec
         assert (spec.train_part, spec.validation_part) == (Part.WEAK_TRAIN, Part.WEAK_VALIDATION)
         assert spec.method.name == "naive"

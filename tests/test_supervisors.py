@@ -16,12 +16,12 @@ import pytest
 from weakstrong.builders.data import PROBABILITIES
 from weakstrong.data import read_probabilities
 from weakstrong.errors import ConfigError, DataError, UnknownNameError
-from weakstrong.experiment import Experiment, parse_supervisor
+from weakstrong.experiment import Experiment
 from weakstrong.graph import Graph
 from weakstrong.models.base import ModelSpec
 from weakstrong.schedule import run_steps
 from weakstrong.store import Store
-from weakstrong.supervisors import FileLabels, RaterLabels, parse_labels
+from weakstrong.supervisors import FileLabels, RaterLabels, parse_labels, parse_supervisor
 from weakstrong.training.spec import Runtime
 
 Tiny = Callable[..., Path]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,23 +15,18 @@ import yaml
 from pydantic import BeforeValidator, Field, NonNegativeInt, SerializeAsAny, field_validator, model_validator
 
 from weakstrong.analyses.base import Analysis, parse_analysis
+from weakstrong.controls import control_cells
 from weakstrong.data import Split
 from weakstrong.errors import ConfigError
-from weakstrong.methods.base import parse_method
+from weakstrong.methods.base import Method, parse_method
 from weakstrong.models.base import ModelSpec, parse_model
 from weakstrong.spec import Spec
 from weakstrong.steps import AnyMethod
-from weakstrong.supervisors import FileLabels, RaterLabels, parse_labels
+from weakstrong.supervisors import AnySupervisor, Supervisor, uses_ground_truth
 from weakstrong.tasks.base import Task, parse_task
 from weakstrong.training.spec import Finetune, Probe, Training
 
 REGIMES: dict[str, type[Probe] | type[Finetune]] = {"probe": Probe, "finetune": Finetune}
-
-
-def parse_supervisor(value: object) -> ModelSpec | FileLabels | RaterLabels:
-    """A model, or weak labels that come with the rows (`weakstrong.supervisors`)."""
-    labels = parse_labels(value)
-    return parse_model(value) if labels is None else labels
 
 
 def listed(value: object) -> object:
@@ -47,7 +43,6 @@ def _methods(value: object) -> object:
 
 AnyAnalysis = Annotated[SerializeAsAny[Analysis], BeforeValidator(parse_analysis)]
 AnyTask = Annotated[SerializeAsAny[Task], BeforeValidator(parse_task)]
-AnySupervisor = Annotated[ModelSpec | FileLabels | RaterLabels, BeforeValidator(parse_supervisor)]
 AnyModel = Annotated[ModelSpec, BeforeValidator(parse_model)]
 
 
@@ -63,6 +58,11 @@ class Cell(Spec):
     split: Split
     supervisor_training: Training
     student_training: Training
+
+    @property
+    def uses_ground_truth(self) -> bool:
+        """Whether ground truth helps beyond the supervisor's own training: such a cell is marked and never compared."""
+        return self.method.uses_ground_truth or uses_ground_truth(self.supervisor)
 
     def identity(self) -> dict[str, Any]:
         """The columns that name this cell in tables."""
@@ -102,6 +102,8 @@ class Experiment(Spec):
     student_training: Training = Probe()
     analyses: tuple[AnyAnalysis, ...] = ()
     """What is measured beyond scores; no part of a cell, so that it changes no number of it."""
+    controls: bool = False
+    """Whether cells are added whose outcome is known beforehand (`weakstrong.controls`)."""
 
     @model_validator(mode="before")
     @classmethod
@@ -179,28 +181,41 @@ class Experiment(Spec):
         return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
 
     def cells(self) -> list[Cell]:
-        """The product of the axes, in order, each cell fully resolved."""
+        """The product of the axes, in order, each cell fully resolved; then the controls that are not among them."""
         return list(self._cells())
 
     def _cells(self) -> Iterator[Cell]:
         splits = [(seed, self.split.model_copy(update={"seed": seed})) for seed in self.seeds]
+        for task, supervisor, student, method in self._axes():
+            for seed, split in splits:
+                # Every part is validated already; validating 10,000 products again costs a second.
+                yield Cell.model_construct(
+                    kind="cell",
+                    task=task,
+                    supervisor=supervisor,
+                    student=student,
+                    method=method,
+                    seed=seed,
+                    split=split,
+                    supervisor_training=self.supervisor_training,
+                    student_training=self.student_training,
+                )
+
+    def _axes(self) -> Iterator[tuple[Task, Supervisor, ModelSpec, Method]]:
+        yield from product(self.tasks, self.supervisors, self.students, self.methods)
+        if not self.controls:
+            return
+        seen = {_keys(axes) for axes in product(self.supervisors, self.students, self.methods)}
         for task in self.tasks:
-            for supervisor in self.supervisors:
-                for student in self.students:
-                    for method in self.methods:
-                        for seed, split in splits:
-                            # Every part is validated already; validating 10,000 products again costs a second.
-                            yield Cell.model_construct(
-                                kind="cell",
-                                task=task,
-                                supervisor=supervisor,
-                                student=student,
-                                method=method,
-                                seed=seed,
-                                split=split,
-                                supervisor_training=self.supervisor_training,
-                                student_training=self.student_training,
-                            )
+            here = set(seen)
+            for axes in control_cells(task, self.supervisors, self.students):
+                if (keys := _keys(axes)) not in here:
+                    here.add(keys)
+                    yield task, *axes
+
+
+def _keys(axes: tuple[Spec, ...]) -> tuple[str, ...]:
+    return tuple(spec.key() for spec in axes)
 
 
 def experiments_in(path: str | Path) -> list[Experiment]:

@@ -15,7 +15,7 @@ from typing import Any
 from weakstrong.data import Part, Split
 from weakstrong.errors import StoreError
 from weakstrong.models.base import MODELS, ModelSpec, card
-from weakstrong.steps import FeaturesOf, TrainSplit
+from weakstrong.steps import FeaturesOf, NarrowSpec, TrainSplit
 from weakstrong.store import Step, Store
 from weakstrong.tasks.base import Task
 
@@ -130,9 +130,15 @@ class Facts:
         return Size(parameters, body, layers, math.sqrt(body / layers / 12))
 
     def width(self, features: Step) -> float:
-        """Of the vectors that a `features` step writes."""
+        """Of the vectors that a `features` step writes, or a `narrow` one."""
+        known = self.summary(features).get("width")
+        if known is None and isinstance(features.spec, NarrowSpec):
+            wide = self.width(features.inputs["features"])
+            known = features.spec.k if features.spec.k is not None else (features.spec.share or 0) * wide
+        if known is not None:
+            return float(known)
         assert isinstance(features.spec, FeaturesOf)
-        return float(self.summary(features).get("width") or self.size(features.spec.model).width)
+        return self.size(features.spec.model).width
 
     # --- rows and texts
 

@@ -11,9 +11,18 @@ from weakstrong.errors import ConfigError
 from weakstrong.experiment import Cell
 from weakstrong.methods.base import Arm, Method, parse_method
 from weakstrong.models.base import ModelSpec, card
-from weakstrong.steps import FinetuneFit, ProbeFit, PromptSpec, TuneSpec, WeakLabelsSpec
+from weakstrong.steps import (
+    DeriveSpec,
+    FinetuneFit,
+    HintSpec,
+    NarrowSpec,
+    ProbeFit,
+    PromptSpec,
+    TuneSpec,
+    WeakLabelsSpec,
+)
 from weakstrong.store import Step
-from weakstrong.supervisors import RaterLabels
+from weakstrong.supervisors import DerivedLabels, FirstFeatures, RaterLabels, Supervisor
 from weakstrong.tasks.base import TaskKind
 from weakstrong.training.spec import FeatureSpec, Finetune, Generative, Probe, ProbeFirst
 
@@ -73,7 +82,7 @@ class Graph:
         self._cells.append(cell)
         c, method = cell, cell.method
         rows = self._rows(cell)
-        weak = self._supervisor(c, rows)
+        weak = self._supervisor(c, rows, c.supervisor)
         truth = self._once(
             lambda: steps.truth(rows.loaded, rows.split, CEILING_PARTS), "truth", rows.split.key
         )
@@ -86,7 +95,10 @@ class Graph:
         if method.calibrates:
             held = steps.truth(rows.loaded, rows.split, (Part.WEAK_VALIDATION,))
             labels = steps.calibrate(weak, held, rows.split)
-        student = self._prompted(c, rows, labels) if method.prompt else self._student(c, rows, labels)
+        if method.prompt:
+            student = self._prompted(c, rows, labels)
+        else:
+            student = self._student(c, rows, labels, self._hinted(c, rows, weak))
 
         def scored(predictions: Step) -> Step:
             return steps.score(predictions, rows.test, f"score of {predictions.title}")
@@ -114,40 +126,83 @@ class Graph:
         found: _Rows = self._once(make, "rows", loaded.key, id(c.split))
         return found
 
-    def _supervisor(self, c: Cell, rows: _Rows) -> Step:
-        start, fresh = self._start(c, rows, "supervisor"), c.method.own_rows
+    def _supervisor(self, c: Cell, rows: _Rows, given: Supervisor) -> Step:
+        if isinstance(given, DerivedLabels):
+            return self._derived(c, rows, given)
+        model = given.of if isinstance(given, FirstFeatures) else given
+        start = self._start(c, rows, "supervisor", model if isinstance(model, ModelSpec) else None)
+        fresh = c.method.own_rows
 
         def make() -> Step:
-            if not isinstance(c.supervisor, ModelSpec):
-                _wants_known_raters(c)
-                drawn = isinstance(c.supervisor, RaterLabels) and c.supervisor.k is not None
-                spec = WeakLabelsSpec(supervisor=c.supervisor, seed=c.seed if drawn else 0)
+            if not isinstance(model, ModelSpec):
+                _wants_known_raters(c, model)
+                drawn = isinstance(model, RaterLabels) and model.k is not None
+                spec = WeakLabelsSpec(supervisor=model, seed=c.seed if drawn else 0)
                 return steps.weak_labels(rows.loaded, rows.split, spec)
             truth = steps.truth(rows.loaded, rows.split, SUPERVISOR_PARTS)
-            return self._fit(c, rows, "supervisor", c.supervisor, truth, start)
+            first = given if isinstance(given, FirstFeatures) else None
+            return self._fit(c, rows, "supervisor", model, truth, start, first=first)
 
         own = (
             rows.split.key,
             c.seed,
             start and start.key,
             fresh,
-            id(c.supervisor),
+            id(given),
             id(c.supervisor_training),
         )
         found: Step = self._once(make, "supervisor", *own)
         return found
 
-    def _student(self, c: Cell, rows: _Rows, labels: Step) -> Step:
+    def _derived(self, c: Cell, rows: _Rows, given: DerivedLabels) -> Step:
+        """Labels by a rule, for all rows that a supervisor labels."""
+        labels, rule = self._supervisor(c, rows, given.of), given.rule
+        parts = (*LABELLED_PARTS, *((Part.SPARE,) if c.method.own_rows else ()))
+
+        def make() -> Step:
+            more = {}
+            if "truth" in rule.reads:
+                more["truth"] = steps.truth(rows.loaded, rows.split, parts)
+            if "texts" in rule.reads:
+                more["examples"] = rows.examples
+            if "ceiling" in rule.reads:
+                # The ceiling itself has learnt the transfer rows; its like of the other half has seen none of them.
+                own = steps.truth(rows.loaded, rows.split, SUPERVISOR_PARTS)
+                more["ceiling"] = self._fit(
+                    c, rows, "supervisor", c.student, own, training=c.student_training
+                )
+            return steps.derive(labels, rows.split, DeriveSpec(rule=rule, parts=parts, seed=c.seed), **more)
+
+        own = ("derived", rows.split.key, c.seed, labels.key, rule.key(), parts)
+        model = (id(c.student), id(c.student_training)) if "ceiling" in rule.reads else ()
+        found: Step = self._once(make, *own, *model)
+        return found
+
+    def _hinted(self, c: Cell, rows: _Rows, weak: Step) -> Step:
+        """The texts that the student reads: with its weak labels written below, if the method wants that."""
+        hint = c.method.hint
+        if hint is None:
+            return rows.examples
+        if c.task.task_kind is TaskKind.PREFERENCE:
+            raise ConfigError(f"method {c.method.name} names classes, and {c.task.name} holds comparisons")
+        parts = (Part.TRANSFER, Part.VALIDATION, Part.TEST, *((Part.SPARE,) if c.method.own_rows else ()))
+        found: Step = self._once(
+            lambda: steps.hint(rows.examples, weak, rows.split, HintSpec(hint=hint, parts=parts)),
+            *("hint", weak.key, hint.key(), parts),
+        )
+        return found
+
+    def _student(self, c: Cell, rows: _Rows, labels: Step, texts: Step) -> Step:
         between: tuple[ModelSpec, ...] = self._once(
             lambda: c.method.intermediates(c.supervisor.name, c.student),
             *("between", id(c.method), c.supervisor.name, id(c.student)),
         )
         for i, model in enumerate(between):
             part = (i, len(between)) if c.method.own_rows else None
-            labels = self._fit(
-                c, rows, "student", model, labels, self._start(c, rows, "student", model), part, between=True
-            )
-        return self._fit(c, rows, "student", c.student, labels, self._start(c, rows, "student", c.student))
+            start = self._start(c, rows, "student", model)
+            labels = self._fit(c, rows, "student", model, labels, start, part, texts=texts, between=True)
+        start = self._start(c, rows, "student", c.student)
+        return self._fit(c, rows, "student", c.student, labels, start, texts=texts)
 
     def _start(self, c: Cell, rows: _Rows, arm: Arm, model: ModelSpec | None = None) -> Step | None:
         """The generative finetuning that ``arm`` starts from, if any."""
@@ -198,15 +253,23 @@ class Graph:
         arm: Arm,
         model: ModelSpec,
         labels: Step,
-        start: Step | None,
+        start: Step | None = None,
         part: tuple[int, int] | None = None,
         *,
         between: bool = False,
+        texts: Step | None = None,
+        first: FirstFeatures | None = None,
+        training: Probe | Finetune | None = None,
     ) -> Step:
-        """One training; ``between`` marks an intermediate student, which labels for the next."""
+        """One training; ``between`` marks an intermediate student, which labels for the next.
+
+        ``texts`` are what the model reads if not the plain ones, ``first`` which features a probe is given, and
+        ``training`` how it is trained if not as its side is.
+        """
         own = arm == "supervisor"
         method = c.method if arm == "student" else self._naive
-        training = c.supervisor_training if own else c.student_training
+        texts = texts or rows.examples
+        training = training or (c.supervisor_training if own else c.student_training)
         if arm == "student":
             training = method.prepare(training)
             if between and isinstance(training, Finetune):
@@ -226,11 +289,12 @@ class Graph:
             "validation_part": Part.WEAK_VALIDATION if own else Part.TEST if oracle else Part.VALIDATION,
             "predict": predict,
         }
-        title = f"{'intermediate' if between else arm} {model.name}, {method.name}, seed {c.seed}"
+        who = model if first is None else first
+        title = f"{'intermediate' if between else arm} {who.name}, {method.name}, seed {c.seed}"
         more = {steps.ORACLE: rows.test} if oracle else {}
         view = None
         if arm == "student" and method.view is not None:
-            view = steps.perturb(rows.examples, method.view)
+            view = steps.perturb(texts, method.view)
         if isinstance(training, Probe):
             # Parts are validated already; validating each of 10,000 fits again costs seconds.
             spec = ProbeFit.model_construct(kind="probe-fit", **fields)
@@ -240,13 +304,19 @@ class Graph:
                 parts = tuple(part for part in Part if part in named)
             if view is not None:
                 more |= {"view": self._features(view, model, training.features, start, parts)}
-            features = self._features(rows.examples, model, training.features, start, parts)
+            features = self._features(texts, model, training.features, start, parts)
+            if first is not None:
+                features = steps.narrow(features, NarrowSpec(k=first.k, share=first.share))
             return steps.probe(features, rows.split, labels, spec, title, **more)
+        if first is not None:
+            raise ConfigError(
+                f"supervisor {first.name} is a probe; give it supervisor_training: {{kind: probe}}"
+            )
         if arm == "student" and isinstance(method.start, ProbeFirst):
-            more |= {"head": self._head(c, rows, model, labels, training, fields)}
+            more |= {"head": self._head(c, rows, texts, model, labels, training, fields)}
         more |= ({} if view is None else {"view": view}) | ({} if start is None else {"start": start})
         full = FinetuneFit.model_construct(kind="finetune-fit", model=model, **fields)
-        return steps.finetune(rows.examples, rows.split, labels, full, title, **more)
+        return steps.finetune(texts, rows.split, labels, full, title, **more)
 
     def _features(
         self,
@@ -269,7 +339,14 @@ class Graph:
         return found
 
     def _head(
-        self, c: Cell, rows: _Rows, model: ModelSpec, labels: Step, training: Finetune, fields: dict[str, Any]
+        self,
+        c: Cell,
+        rows: _Rows,
+        texts: Step,
+        model: ModelSpec,
+        labels: Step,
+        training: Finetune,
+        fields: dict[str, Any],
     ) -> Step:
         """The probe whose head finetuning starts from."""
         first = c.method.start
@@ -278,7 +355,7 @@ class Graph:
         features = FeatureSpec(max_tokens=training.max_tokens)
         probe = Probe(epochs=first.epochs, learning_rate=first.learning_rate, features=features)
         spec = ProbeFit.model_construct(kind="probe-fit", **fields | {"training": probe})
-        made = self._features(rows.examples, model, features)
+        made = self._features(texts, model, features)
         more = {steps.ORACLE: rows.test} if c.method.stop == "oracle" else {}
         return steps.probe(made, rows.split, labels, spec, f"head of {model.name}, seed {c.seed}", **more)
 
@@ -291,8 +368,7 @@ class Graph:
             )
 
 
-def _wants_known_raters(c: Cell) -> None:
-    given = c.supervisor
+def _wants_known_raters(c: Cell, given: Supervisor) -> None:
     if not isinstance(given, RaterLabels) or given.path is not None:
         return
     if given.aggregate == "dawid-skene" and not c.task.raters_known:

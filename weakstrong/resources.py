@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from weakstrong.facts import ASSUMED_ROWS, TRAININGS, Facts, Lengths, Size
 from weakstrong.graph import closure
 from weakstrong.machine import Machine
-from weakstrong.steps import FeaturesOf, FinetuneFit, ProbeFit, PromptSpec, TuneSpec
+from weakstrong.steps import FeaturesOf, FinetuneFit, HintSpec, ProbeFit, PromptSpec, TuneSpec
 from weakstrong.store import Step, Store
 from weakstrong.training.spec import Finetune, Runtime
 
@@ -101,8 +101,12 @@ class Estimator:
         sizes = [facts.size(spec.model) for spec in specs]
         deepest, spec = max(sizes, key=lambda size: size.layers), specs[0]
         rows = float(facts.total(first))
+        told = first.inputs["examples"].spec
         if spec.parts is not None:
             rows = sum(facts.rows(first.inputs["split"], part) for part in spec.parts)
+        elif isinstance(told, HintSpec):  # a line is written for the rows of some parts only
+            split = first.inputs["examples"].inputs["split"]
+            rows = sum(facts.rows(split, part) for part in told.parts)
         texts = facts.tokens(first.inputs["examples"], spec.features.max_tokens)
         # The float32 file is read first, whatever the type of the forward pass.
         weights = deepest.parameters * (4 + (2 if spec.features.dtype == "bfloat16" else 4))
@@ -208,7 +212,9 @@ class Estimator:
         """A step without a model: its time is that of finished ones, or a guess for the task's rows."""
         kind, rows = steps[0].name, self.facts.total(steps[0])
         each = self.facts.measured(kind) or TABLE_SECONDS.get(kind, 0.2) * max(1.0, rows / ASSUMED_ROWS)
-        row = TWINS_ROW_MEMORY if kind == "twins" else ROW_MEMORY
+        row: float = TWINS_ROW_MEMORY if kind == "twins" else ROW_MEMORY
+        if kind == "narrow":  # the whole matrix, and the part of it that is written
+            row += 8 * self.facts.width(steps[0].inputs["features"])
         return Need(1, 0, int(TABLE_MEMORY + rows * row), 0.0, each * len(steps))
 
     # --- of model steps: device, time, memory

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from weakstrong import stats
 from weakstrong.analyses import Analysis, Runs, parse_analysis
 from weakstrong.cautions import cautions
+from weakstrong.controls import controls
 from weakstrong.errors import ConfigError, StoreError
 from weakstrong.experiment import Cell, Experiment
 from weakstrong.graph import CellSteps, Graph, closure
@@ -92,7 +93,7 @@ class Results:
             error = None if done else self._why(steps)
             rows.append(
                 cell.identity()
-                | {"uses_ground_truth": cell.method.uses_ground_truth}
+                | {"uses_ground_truth": cell.uses_ground_truth}
                 | {f"{role}_score": score for role, score in zip(ROLES, scores, strict=True)}
                 | {"pgr": value if np.isfinite(value) else None}
                 | {
@@ -131,7 +132,8 @@ class Results:
         Scores are means over seeds; intervals are 95 %, from resamples of test rows crossed with seeds, the same rows
         for supervisor, student and ceiling. ``pgr`` is None with ``pgr_defined`` False where the interval of the gap
         covers zero. ``p_vs_naive`` is a paired sign-flip test against naive on the same rows and seeds, and
-        ``p_vs_naive_holm`` adjusts it for all comparisons of the task and regime.
+        ``p_vs_naive_holm`` adjusts it for all comparisons of the task and regime. ``gain`` is the accuracy of the
+        student minus that of the supervisor where both are the same model, so that no PGR exists; None elsewhere.
         """
         groups = self._groups
         rows = [self._aggregate_row(key, members) for key, members in groups.items()]
@@ -178,7 +180,11 @@ class Results:
             other = stats.pgr_interval(*arms, method=method)
             row |= {f"pgr_{method}_low": other.low, f"pgr_{method}_high": other.high}
         row |= {"pgr_defined": estimate.defined, "pgr_reason": estimate.reason, "note": estimate.note}
-        row |= {"uses_ground_truth": members[0][0].method.uses_ground_truth}
+        row |= {"uses_ground_truth": members[0][0].uses_ground_truth}
+        row |= {"gain": None, "gain_low": None, "gain_high": None}
+        if row["supervisor"] == row["student"]:
+            gain = stats.ratio_interval(arms[1].astype(float) - arms[0])
+            row |= {"gain": gain.value, "gain_low": gain.low, "gain_high": gain.high}
         row |= {"p_vs_naive": None, "p_vs_naive_holm": None, "gain_vs_naive": None}
         return {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in row.items()}
 
@@ -191,6 +197,8 @@ class Results:
         place = GROUP.index("method")
         naive = groups.get((*key[:place], "naive", *key[place + 1 :]))
         if naive is None or key[place] == "naive" or row["uses_ground_truth"]:
+            return
+        if groups[key][0][0].method.hint is not None:  # a control
             return
         mine, other = ({c.seed: (c, s) for c, s in g} for g in (groups[key], naive))
         seeds = sorted(mine.keys() & other.keys())
@@ -211,6 +219,11 @@ class Results:
         for family in families.values():
             for row, p in zip(family, stats.holm([r["p_vs_naive"] for r in family]).tolist(), strict=True):
                 row["p_vs_naive_holm"] = p
+
+    @cached_property
+    def controls(self) -> list[dict[str, Any]]:
+        """What the controls among the cells should show and what they do (`weakstrong.controls`)."""
+        return controls(self.aggregate)
 
     @cached_property
     def across(self) -> list[dict[str, Any]]:

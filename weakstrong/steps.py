@@ -1,8 +1,9 @@
 """The few step constructors: what a step is made of, and what it may read.
 
 Ground truth is sealed. `load` and `truth` hold it; only `examples`, `split`, `truth`, `weak_labels`, and the checks `twins`
-and `check` may read `load`, and only a fit of a supervisor or a ceiling, and `score`, may read `truth`. A student's fit reads texts or
-features, which rows are in which part, and somebody's class probabilities. Nothing here imports torch.
+and `check` may read `load`, and only a fit of a supervisor or a ceiling, the supervisor's `calibrate` and `derive`, and
+`score`, may read `truth`. A student's fit reads texts or features, which rows are in which part, and somebody's class
+probabilities. Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, SerializeAsAny
 
 from weakstrong.data import Part, Split
+from weakstrong.derived.base import Rule, parse_rule
 from weakstrong.methods.base import Method, parse_method
 from weakstrong.models.base import ModelSpec
 from weakstrong.spec import Spec
 from weakstrong.store import Step
 from weakstrong.supervisors import FileLabels, RaterLabels
 from weakstrong.tasks.base import Task
-from weakstrong.training.spec import FeatureSpec, Finetune, Generative, Perturb, Probe, Prompt
+from weakstrong.training.spec import FeatureSpec, Finetune, Generative, Hint, Perturb, Probe, Prompt
 
 ORACLE = "oracle_labels"
 """Role of ground truth that a fit reads to choose its moment; only a method that ``uses_ground_truth`` has it."""
@@ -122,6 +124,31 @@ class WeakLabelsSpec(Spec):
     seed: int = Field(0, description="0 where nothing is drawn")
 
 
+class DeriveSpec(Spec):
+    """How labels are made from others, of which parts, and the seed of what is drawn."""
+
+    kind: Literal["derive"] = "derive"
+    rule: Annotated[SerializeAsAny[Rule], BeforeValidator(parse_rule)]
+    parts: tuple[Part, ...]
+    seed: int
+
+
+class NarrowSpec(Spec):
+    """How many of the features are kept, or which share of them, from the first."""
+
+    kind: Literal["narrow"] = "narrow"
+    k: int | None = None
+    share: float | None = None
+
+
+class HintSpec(Spec):
+    """What line, and which parts it is written for."""
+
+    kind: Literal["hint-rows"] = "hint-rows"
+    hint: Hint
+    parts: tuple[Part, ...]
+
+
 class ScoreSpec(Spec):
     """Accuracy on a part."""
 
@@ -210,6 +237,32 @@ def calibrate(labels: Step, truth: Step, split: Step) -> Step:
         "weakstrong.builders.views:build_calibrate",
         title=f"calibrated {labels.title}",
     )
+
+
+def derive(labels: Step, split: Step, spec: DeriveSpec, **more: Step) -> Step:
+    """Labels that a rule makes from ``labels``: ``probabilities.parquet``. The supervisor's side.
+
+    ``more`` are what the rule reads: ``truth``, ``examples``, ``ceiling`` (predictions of a model like the ceiling).
+    """
+    inputs = {"labels": labels, "split": split} | more
+    title = f"{spec.rule.name} of {labels.title}"
+    return Step("derive", 1, spec, inputs, "weakstrong.builders.derived:build_derive", title=title)
+
+
+def narrow(features: Step, spec: NarrowSpec) -> Step:
+    """The first columns of features: ``features.safetensors`` [N, k], ``ids.parquet``."""
+    how = f"{spec.k}" if spec.share is None else f"{spec.share:g} of all"
+    title = f"{features.title}, the first {how}"
+    return Step(
+        "narrow", 1, spec, {"features": features}, "weakstrong.builders.derived:build_narrow", title=title
+    )
+
+
+def hint(examples: Step, labels: Step, split: Step, spec: HintSpec) -> Step:
+    """Texts of some parts with a line that states their label: ``examples.parquet``, ``classes.json``."""
+    inputs = {"examples": examples, "labels": labels, "split": split}
+    title = f"texts with a word on {labels.title}"
+    return Step("hint", 1, spec, inputs, "weakstrong.builders.derived:build_hint", title=title)
 
 
 def tune(examples: Step, split: Step, spec: TuneSpec) -> Step:

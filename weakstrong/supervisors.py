@@ -5,22 +5,29 @@ one of several models), ``raters:3`` (three of each row's human raters, drawn an
 ``raters:3:dawid-skene``. As a mapping they may name a file whose rows are joined by id (``w2s tasks show NAME --out``
 writes the ids): ``{kind: file-labels, path: labels.csv, id: id, weak_label: [p_no, p_yes]}``, or
 ``{kind: rater-labels, path: votes.csv, id: id, rater: [ann, bob, eve]}``.
+
+Others are made from a supervisor (``docs/controls.md``): ``random-errors:minilm-l6`` (`weakstrong.derived`), and
+``first-features:k=8:smollm2-135m:22``, a probe that sees only a model's first features.
 """
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator, model_validator
 
+from weakstrong.derived.base import DERIVED, Rule, parameters_in, parse_rule
 from weakstrong.errors import ConfigError
+from weakstrong.models.base import MODELS, ModelSpec, parse_model
 from weakstrong.registry import unknown
 from weakstrong.spec import Spec
 from weakstrong.tasks.file import FileTask, content_digest
 
 Aggregate = Literal["share", "majority", "dawid-skene"]
 PREFIX = "weak."
+FIRST = "first-features"
 
 
 class GivenLabels(Spec):
@@ -136,3 +143,108 @@ def parse_labels(value: object) -> FileLabels | RaterLabels | None:
     return RaterLabels.parse(
         {"k": int(count) if count else None} | ({"aggregate": aggregate} if aggregate else {})
     )
+
+
+class FirstFeatures(Spec):
+    """A probe on the first features of a model's representation: a probe on all of them can say just the same.
+
+    Such a supervisor is perfectly simulable by a student that is a probe on the same model (Burns et al. 2023, E.1).
+    """
+
+    kind: Literal["first-features"] = "first-features"
+    k: int | None = Field(None, ge=1, description="how many features")
+    share: float | None = Field(None, gt=0, le=1, description="or: which share of them")
+    of: Annotated[ModelSpec, BeforeValidator(parse_model)]
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> FirstFeatures:
+        if (self.k is None) == (self.share is None):
+            raise ValueError(
+                "first-features wants k or share, one of them: first-features:k=8:smollm2-135m:22"
+            )
+        return self
+
+    @property
+    def name(self) -> str:
+        """How tables call it."""
+        how = f"share={self.share}" if self.k is None else f"k={self.k}"
+        return f"{FIRST}:{how}:{self.of.name}"
+
+
+class DerivedLabels(Spec):
+    """Labels that a rule makes from those of another supervisor, part by part."""
+
+    kind: Literal["derived-labels"] = "derived-labels"
+    rule: Annotated[SerializeAsAny[Rule], BeforeValidator(parse_rule)]
+    of: AnySupervisor
+
+    @property
+    def name(self) -> str:
+        """How tables call it."""
+        return f"{self.rule.name}:{self.of.name}"
+
+    @property
+    def uses_ground_truth(self) -> bool:
+        """Whether ground truth decides where labels are wrong; never compared with what a real supervisor teaches."""
+        return "truth" in self.rule.reads or uses_ground_truth(self.of)
+
+
+Supervisor = ModelSpec | FileLabels | RaterLabels | FirstFeatures | DerivedLabels
+
+
+def uses_ground_truth(supervisor: Supervisor) -> bool:
+    """Whether the labels depend on ground truth beyond what the supervisor was trained on."""
+    return isinstance(supervisor, DerivedLabels) and supervisor.uses_ground_truth
+
+
+def parse_supervisor(value: object) -> Supervisor:
+    """A model, weak labels that come with the rows, or what is made from either.
+
+    >>> parse_supervisor("random-errors:raters:3").name
+    'random-errors:raters:3'
+    >>> parse_supervisor("first-features:k=8:smollm2-135m:22").of.name
+    'smollm2-135m:22'
+
+    Raises:
+        UnknownNameError: with close matches.
+        ConfigError: for a name that begins right and goes on wrong, or parameters that do not fit.
+    """
+    if isinstance(value, FirstFeatures | DerivedLabels):
+        return value
+    if isinstance(value, dict) and value.get("kind") in (FIRST, "derived-labels"):
+        found = FirstFeatures if value["kind"] == FIRST else DerivedLabels
+        return found.parse(value, "supervisor")
+    labels = parse_labels(value)
+    if labels is not None:
+        return labels
+    if isinstance(value, str) and _is_derived(value):
+        return _derived(value)
+    return parse_model(value)
+
+
+def _is_derived(text: str) -> bool:
+    head, colon, rest = text.partition(":")
+    if head in (FIRST, *DERIVED.names()):
+        return True
+    # A name before a name is a rule that does not exist: a model has a number after its colon, hub: or a path.
+    own = head in MODELS.names() or head == "hub" or "/" in head or head.startswith((".", "~"))
+    if colon and not own and re.search("[a-z]", rest):
+        raise unknown("supervisor", head, ["file", "raters", "hub", FIRST, *DERIVED.names()])
+    return False
+
+
+def _derived(text: str) -> Supervisor:
+    head, _, rest = text.partition(":")
+    words, _, after = rest.partition(":")
+    has_parameters = re.match("[a-z_]+=", words) is not None
+    of = after if has_parameters else rest
+    values = parameters_in(words, f"supervisor {text!r}") if has_parameters else {}
+    if not of:
+        raise ConfigError(f"supervisor {text!r}: of which supervisor? Write {head}:minilm-l6, say")
+    if head == FIRST:
+        return FirstFeatures.parse({"of": of} | values, f"supervisor {text!r}")
+    return DerivedLabels.parse({"rule": {"kind": head} | values, "of": of}, f"supervisor {text!r}")
+
+
+AnySupervisor = Annotated[Supervisor, BeforeValidator(parse_supervisor)]
+DerivedLabels.model_rebuild()

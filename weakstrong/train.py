@@ -114,6 +114,10 @@ def train_student(
         raise ConfigError(f"{chosen.name} trains no student; use it in an experiment (w2s run)")
     if chosen.calibrates or chosen.uses_ground_truth:
         raise ConfigError(f"{chosen.name} needs ground truth that only an experiment has (w2s run)")
+    if chosen.hint is not None:
+        raise ConfigError(
+            f"{chosen.name} tells the student the weak labels of its test rows; it is a control (w2s run)"
+        )
     spec = _training(training, model)
     # A cell without a scored supervisor or a ceiling: only its student is computed.
     cell = Cell.model_construct(

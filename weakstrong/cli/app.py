@@ -14,6 +14,7 @@ from weakstrong.cli.options import (
     AddressOption,
     AnalysisOption,
     ChosenOption,
+    ControlsOption,
     DataDirOption,
     DeviceOption,
     ExecutorOption,
@@ -63,7 +64,7 @@ app = typer.Typer(
 
 
 AXES = (
-    *("task", "supervisor", "student", "method", "seeds", "regime", "analysis"),
+    *("task", "supervisor", "student", "method", "seeds", "regime", "analysis", "controls"),
     *("train_rows", "validation_rows", "test_rows"),
 )
 COLUMNS = (
@@ -90,6 +91,7 @@ def run(
     seeds: SeedsOption = None,
     regime: RegimeOption = None,
     analysis: AnalysisOption = None,
+    controls: ControlsOption = None,
     train_rows: TrainRows = None,
     validation_rows: ValidationRows = None,
     test_rows: TestRows = None,
@@ -154,6 +156,7 @@ def plan(
     seeds: SeedsOption = None,
     regime: RegimeOption = None,
     analysis: AnalysisOption = None,
+    controls: ControlsOption = None,
     train_rows: TrainRows = None,
     validation_rows: ValidationRows = None,
     test_rows: TestRows = None,
@@ -211,6 +214,9 @@ def results(
     prompted: Annotated[
         bool, typer.Option("--prompting", help="Prompting beside naive and the ceiling, student by student.")
     ] = False,
+    controls: Annotated[
+        bool, typer.Option("--controls", help="What the controls should show, and whether they do.")
+    ] = False,
     ledger: Annotated[
         bool, typer.Option("--ledger", help="Every scoring of test rows, and what was chosen among.")
     ] = False,
@@ -223,8 +229,8 @@ def results(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Print what a store holds: one row per cell, per group of seeds (--aggregate), or over tasks (--across)."""
-    from weakstrong.cli.listings import show_results
+    """Print what a store holds: one row per cell, per group of seeds (--aggregate), over tasks (--across), or per control."""
+    from weakstrong.cli.listings import show_controls, show_results
     from weakstrong.cli.record import show_best, show_ledger, show_prompting
 
     shape = ResultFormat.JSON if as_json else format
@@ -234,6 +240,8 @@ def results(
         show_best(experiment, store, shape, best, corrected)
     elif prompted:
         show_prompting(experiment, store, shape)
+    elif controls:
+        show_controls(experiment, store, shape)
     else:
         show_results(experiment, store, shape, aggregate, across)
 

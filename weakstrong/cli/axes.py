@@ -60,6 +60,8 @@ def _changed(
         values["tasks"] = [task_values(task, columns, data_dir) for task in tasks]
     if "analysis" in flags:
         values["analyses"] = _list_of(ANALYSES, flags["analysis"])
+    if "controls" in flags:
+        values["controls"] = flags["controls"]
     if "seeds" in flags:
         values["seeds"] = _seeds(flags["seeds"])
     if "regime" in flags:

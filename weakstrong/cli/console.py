@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -132,7 +133,12 @@ def run_and_show(
     if as_json:
         print(
             json.dumps(
-                {"aggregate": results.aggregate, "cells": results.cells, "page": str(place)},
+                {
+                    "aggregate": results.aggregate,
+                    "cells": results.cells,
+                    "controls": results.controls,
+                    "page": str(place),
+                },
                 ensure_ascii=False,
             )
         )
@@ -169,7 +175,9 @@ def run_and_show(
 
 def explain(results: Results) -> list[str]:
     """Words below the table: what weakens the numbers."""
-    return results.warnings()
+    counts = Counter(row["verdict"] for row in results.controls)
+    words = ", ".join(f"{number} {verdict}" for verdict, number in sorted(counts.items()))
+    return [*results.warnings(), *([f"controls: {words} (w2s results --controls)"] if words else [])]
 
 
 def write_page(results: Results, page: Path | None, store: Store) -> Path:

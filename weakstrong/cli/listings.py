@@ -121,6 +121,33 @@ def show_results(
         print_table(rows, columns, ("seed", *scores))
 
 
+def show_controls(experiment: Path | None, store: str | None, format: str) -> None:
+    """What each control should show, and whether it does, in the asked format."""
+    rows = stored_results(experiment, store).controls
+    if format == "json":
+        print_json(rows)
+    elif format == "csv":
+        print_csv(rows)
+    elif not rows:
+        print("no control is stored; w2s run --controls adds them to an experiment")
+    else:
+        from weakstrong.report.table import format_interval, format_number, several
+
+        shown = [
+            {
+                "control": row["control"],
+                "task": row["task"],
+                "pair": f"{row['supervisor'].removeprefix(row['control'] + ':')} → {row['student']}",
+                "expected": f"{row['measure']} {row['expected']}",
+                "found": f"{format_number(row['value'], 2)} {format_interval(row['low'], row['high'])}".rstrip(),
+                "verdict": row["verdict"],
+            }
+            for row in rows
+        ]
+        named = ["control", *(["task"] if several(rows, "task") else []), "pair"]
+        print_table(shown, [*named, "expected", "found", "verdict"])
+
+
 def write_report(
     experiment: Path | None, store: str | None, out: Path, title: str | None, as_json: bool
 ) -> None:

@@ -90,6 +90,14 @@ AnalysisOption = Annotated[
         help="Measure more than scores, e.g. agreement; computes what it needs. Repeat, or commas. All: w2s analyse.",
     ),
 ]
+ControlsOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--controls",
+        help="Add cells whose outcome is known beforehand: shuffled labels, random errors, trivial imitation, zero-shot, supervisor = student (docs/controls.md).",
+        show_default=False,
+    ),
+]
 RegimeOption = Annotated[
     Regime | None,
     typer.Option("--regime", help="probe: heads on frozen features, minutes. finetune: all weights, longer."),

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
 from weakstrong.methods.base import Arm, BoolArray, Choice, FloatArray, Method, Stop, parse_method
-from weakstrong.training.spec import Finetune, Perturb, Probe, Prompt, Start
+from weakstrong.training.spec import Finetune, Hint, Perturb, Probe, Prompt, Start
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -97,6 +97,11 @@ class Combined(Method):
         part = self._who("view")
         found = super().disagreement if part is None else part.disagreement
         return found(logits_BC, view_BC)
+
+    @property
+    def hint(self) -> Hint | None:  # type: ignore[override]
+        part = self._who("hint")
+        return None if part is None else part.hint
 
     @property
     def stop(self) -> Stop:  # type: ignore[override]

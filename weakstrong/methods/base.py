@@ -16,7 +16,7 @@ import numpy.typing as npt
 from weakstrong.errors import ConfigError
 from weakstrong.registry import Registry
 from weakstrong.spec import Spec
-from weakstrong.training.spec import Finetune, Perturb, Probe, Prompt, Start
+from weakstrong.training.spec import Finetune, Hint, Perturb, Probe, Prompt, Start
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,7 +27,7 @@ METHODS: Registry[type[Method]] = Registry(
     "method", "weakstrong.methods", __file__, "Your own: --method path/to/file.py (docs/methods.md)."
 )
 
-Choice = Literal["labels", "start", "objective", "stop", "through", "weights", "view", "answer"]
+Choice = Literal["labels", "start", "objective", "stop", "through", "weights", "view", "hint", "answer"]
 Stop = Literal["weak", "last", "oracle"]
 Arm = Literal["supervisor", "student", "ceiling"]
 FloatArray = npt.NDArray[np.float32]
@@ -114,6 +114,12 @@ class Method(Spec):
     def disagreement(self, logits_BC: Tensor, view_BC: Tensor) -> Tensor:
         """What is added to the loss of each row, float [..., B] in nats, given the logits of its second view."""
         return logits_BC.new_zeros(logits_BC.shape[:-1])
+
+    # --- what the student reads beside the text
+
+    hint: ClassVar[Hint | None] = None
+    """The line that tells the student its weak label, None for none. A property where it has parameters. Who learns
+    so is a control, never compared with naive finetuning."""
 
     # --- stop, intermediate students, weights, no training at all
 

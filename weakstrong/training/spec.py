@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from weakstrong.spec import Spec
 
@@ -116,6 +116,25 @@ class Perturb(Spec):
     view: Literal["auto", "paraphrase", "words"] = "auto"
     drop: float = Field(0.1, ge=0, lt=1, description="share of words left out")
     swap: float = Field(0.1, ge=0, lt=1, description="share of words that change places with the next")
+
+
+class Hint(Spec):
+    """A line below every text that states its weak hard label (Burns et al. 2023, E.3)."""
+
+    kind: Literal["hint"] = "hint"
+    line: str = Field("I think this is {label}.", description="{label} is the name of the class")
+    context_words: int = Field(
+        160,
+        ge=1,
+        description="last words of a text that are kept, so that the line behind them is not cut off",
+    )
+
+    @field_validator("line")
+    @classmethod
+    def _says_the_label(cls, value: str) -> str:
+        if "{label}" not in value:
+            raise ValueError("the line states the weak label: write {label} where the class's name goes")
+        return value
 
 
 Start = Annotated[Generative | ProbeFirst, Field(discriminator="kind")]
