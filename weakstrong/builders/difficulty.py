@@ -130,7 +130,7 @@ def easier(answers_NC: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
 
     A judge that favours a place says so in both orders, so the mean of both is free of it.
 
-    >>> easier(np.array([[0.9, 0.1], [0.9, 0.1]], np.float32)).tolist()
+    >>> easier(np.array([[0.75, 0.25], [0.75, 0.25]], np.float32)).tolist()
     [0.5]
     """
     there_PC, back_PC = np.split(answers_NC.astype(np.float64), 2)
