@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +25,8 @@ from weakstrong.data import Part, make_rows, positions, read_probabilities
 from weakstrong.errors import ConfigError, Stopped
 from weakstrong.experiment import Experiment
 from weakstrong.graph import Graph, closure
+from weakstrong.machine import Machine
+from weakstrong.resources import Estimator
 from weakstrong.results import Results
 from weakstrong.stats import pgr
 from weakstrong.store import Step, Store
@@ -138,12 +141,13 @@ def test_a_trajectory_is_the_same_when_it_is_killed_and_resumed(bench: Bench) ->
     with bench.store.job(step) as job:
         build_finetune_trajectory([job], Runtime())
         assert job.error is None
-        assert job.summary["resumed_at"] == 8
+        assert job.summary["resumed_at"] == 9
         assert (job.out / "trajectory.safetensors").read_bytes() == wanted
     (job.scratch / "moment-2.safetensors").unlink()
     with bench.store.job(step) as job:
         build_finetune_trajectory([job], Runtime())
         assert "what it said at step 2 is gone" in str(job.error)
+    shutil.rmtree(job.scratch)
 
 
 @pytest.mark.parametrize("regime", ["probed", "tuned"])
@@ -396,3 +400,28 @@ def test_no_students_fit_depends_on_what_an_analysis_knows(bench: Bench, regime:
                 if step.inputs["labels"] == made.student_fit.inputs["labels"]:
                     # Whatever else learns as the student does reads nothing that the student does not.
                     assert {i.key for i in step.inputs.values()} <= allowed, step.title
+
+
+# --- estimates
+
+
+@pytest.mark.parametrize("kind", ["probe_trajectory", "finetune_trajectory", "judge"])
+def test_needs_are_known_before_they_run(bench: Bench, kind: str) -> None:
+    """A step that a plan takes for a table costs hours that nobody was told of."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    results = bench.tuned if kind == "finetune_trajectory" else bench.probed
+    name = "easy-to-hard:by=judged" if kind == "judge" else "overfitting"
+    step = next(s for s in own_steps(results, name)[0][2].values() if s.name == kind)
+    machine = Machine(cpus=8, gpus=0, memory=2**36, flops_per_second=1e11)
+    need = Estimator(bench.store, Runtime(), machine).need([step])
+    with bench.store.job(step) as job, FlopCounterMode(display=False) as counted:
+        step.build_function()([job], Runtime())
+    assert job.error is None
+    measured = counted.get_total_flops()
+    if (
+        kind == "probe_trajectory"
+    ):  # columns of a single head are filled up to 16, and numpy predicts uncounted
+        assert need.flops > measured * 2 / 16
+    else:
+        assert measured / 2 < need.flops < measured * 2

@@ -34,8 +34,11 @@ class Registry(Generic[T]):
     True
     """
 
-    def __init__(self, noun: str, package: str, folder: str, hint: str = "") -> None:
+    def __init__(
+        self, noun: str, package: str, folder: str, hint: str = "", bases: tuple[str, ...] = ("base",)
+    ) -> None:
         self.noun, self.package, self.folder, self.hint = noun, package, Path(folder).parent, hint
+        self.bases = bases
         self._entries: dict[str, T] = {}
 
     def names(self) -> list[str]:
@@ -43,7 +46,7 @@ class Registry(Generic[T]):
         found = {
             m.name.replace("_", "-")
             for m in pkgutil.iter_modules([str(self.folder)])
-            if not m.name.startswith("_") and m.name != "base"
+            if not m.name.startswith("_") and m.name not in self.bases
         }
         return sorted(found | set(self._entries))
 

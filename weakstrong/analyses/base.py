@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from weakstrong.store import Step
 
 ANALYSES: Registry[type[Analysis]] = Registry(
-    "analysis", "weakstrong.analyses", __file__, "All: w2s analyse."
+    "analysis", "weakstrong.analyses", __file__, "All: w2s analyse.", bases=("base", "runs")
 )
 
 
