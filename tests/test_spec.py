@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from pydantic import SerializeAsAny
 
 import weakstrong
+from weakstrong.analyses import Analysis
 from weakstrong.data import Split
 from weakstrong.errors import ConfigError
 from weakstrong.experiment import Cell, Experiment
@@ -72,7 +73,7 @@ def all_specs() -> list[type[Spec]]:
                 yield child
                 yield from below(child)
 
-    concrete = (cls for cls in below(Spec) if "kind" in cls.model_fields and cls is not Method)
+    concrete = (cls for cls in below(Spec) if "kind" in cls.model_fields and cls not in (Method, Analysis))
     return sorted(set(concrete), key=lambda cls: f"{cls.__module__}.{cls.__name__}")
 
 

@@ -36,9 +36,9 @@ TEXTS_READ = 10_000
 """Texts of a task, from the first, whose lengths are looked at."""
 RECORDS_READ = 50
 """Finished steps of a kind that the speed is read from."""
-TRAININGS = frozenset({"finetune", "tune"})
+TRAININGS = frozenset({"finetune", "finetune_trajectory", "tune"})
 """Kinds whose records hold how many tokens they trained on, in how many seconds."""
-UNTIMED = frozenset({"features", "prompt"})
+UNTIMED = frozenset({"features", "judge", "prompt"})
 """Kinds whose records do not say enough: their time depends on the length of texts."""
 
 
@@ -151,6 +151,8 @@ class Facts:
         counted = self.summary(split).get("rows_per_part")
         if counted is not None:
             return {str(part): float(rows) for part, rows in counted.items()}
+        if split.name == "easy":  # at most what it leaves out rows of
+            return self._dealt(split.inputs["split"])
         spec, loaded = split.spec, split.inputs["load"]
         total = self.total(loaded)
         if isinstance(spec, TrainSplit):

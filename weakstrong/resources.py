@@ -7,13 +7,16 @@ find is assumed there.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 
 from weakstrong.facts import ASSUMED_ROWS, TRAININGS, Facts, Lengths, Size
 from weakstrong.graph import closure
 from weakstrong.machine import Machine
+from weakstrong.models.base import ModelSpec
 from weakstrong.steps import FeaturesOf, FinetuneFit, HintSpec, ProbeFit, PromptSpec, TuneSpec
+from weakstrong.steps_easy import JudgeSpec
 from weakstrong.store import Step, Store
 from weakstrong.training.spec import Finetune, Runtime
 
@@ -42,6 +45,10 @@ TABLE_SECONDS = {"load": 5.0, "twins": 5.0, "check": 2.0, "score": 0.02}
 """Of steps without a model on 10,000 rows, until finished ones tell; the others 0.2."""
 WINDOW = 16
 """Batches that are sorted by length together (`weakstrong.training.batching`)."""
+TOKENS_PER_WORD = 1.5
+"""Of English words with their punctuation, a little high."""
+JUDGE_TOKENS = 80
+"""Of the question that stands before two rows."""
 CHUNK_TOKENS = 1024
 """Tokens whose logits over the vocabulary generative finetuning holds (`weakstrong.training.generative`)."""
 
@@ -88,7 +95,7 @@ class Estimator:
             return self._features(steps)
         if isinstance(spec, ProbeFit):
             return self._heads(steps)
-        if isinstance(spec, (FinetuneFit, TuneSpec, PromptSpec)):
+        if isinstance(spec, (FinetuneFit, TuneSpec, PromptSpec, JudgeSpec)):
             return _one_by_one([self._model(step) for step in steps])
         return self._table(steps)
 
@@ -121,6 +128,8 @@ class Estimator:
             return self._finetune(step, spec)
         if isinstance(spec, TuneSpec):
             return self._tune(step, spec)
+        if isinstance(spec, JudgeSpec):
+            return self._judge(step, spec)
         assert isinstance(spec, PromptSpec)
         return self._prompt(step, spec)
 
@@ -142,7 +151,9 @@ class Estimator:
         looks = self._forward_flops(size, facts.rows(split, spec.validation_part), texts)
         predicted = self._forward_flops(size, sum(facts.rows(split, part) for part in spec.predict), texts)
         seen = training.epochs * rows * passes * views * tokens
-        flops = seen * size.forward(tokens) + training.epochs * training.evaluations * looks + predicted
+        evaluations = training.epochs * training.evaluations
+        said = predicted * (evaluations if step.name.endswith("trajectory") else 1)
+        flops = seen * size.forward(tokens) + evaluations * looks + said
         moving = size.parameters
         if training.lora is not None:
             moving = 12 * size.layers * 2 * size.width * training.lora.rank
@@ -170,18 +181,30 @@ class Estimator:
 
     def _prompt(self, step: Step, spec: PromptSpec) -> Need:
         """One forward pass over the texts, and over the examples shown before them."""
+        texts = self.facts.tokens(step.inputs["examples"], spec.prompt.max_tokens)
+        rows = sum(self.facts.rows(step.inputs["split"], part) for part in spec.predict)
+        return self._asked("prompt", step, spec.model, texts, rows, (1 + spec.prompt.shots) * texts.mean)
+
+    def _judge(self, step: Step, spec: JudgeSpec) -> Need:
+        """As prompting, with two rows in each text, and each pair asked in both orders."""
+        one = self.facts.tokens(step.inputs["examples"], math.ceil(spec.words * TOKENS_PER_WORD))
+        texts = Lengths(2 * one.mean, 2 * one.longest, 2 * one.bound)
+        rows = sum(self.facts.rows(step.inputs["split"], part) for part in spec.parts)
+        return self._asked("judge", step, spec.model, texts, rows * spec.comparisons, JUDGE_TOKENS)
+
+    def _asked(
+        self, kind: str, step: Step, model: ModelSpec, texts: Lengths, rows: float, before: float
+    ) -> Need:
+        """One forward pass over ``rows`` texts with ``before`` tokens in front of each, kept from one pass of their own."""
         facts = self.facts
-        size = facts.size(spec.model)
-        texts = facts.tokens(step.inputs["examples"], spec.prompt.max_tokens)
-        rows = sum(facts.rows(step.inputs["split"], part) for part in spec.predict)
-        before = (1 + spec.prompt.shots) * texts.mean
+        size = facts.size(model)
         flops = (rows * texts.mean + before) * size.forward(texts.mean + before)
         # Keys and values of what stands before are copied for every text of a batch.
         batch = self.runtime.forward_tokens / texts.mean
         copies = 4 * batch * before * size.layers * size.width * 2
         host = size.parameters * 6 + facts.total(step) * ROW_MEMORY
         memory = host + copies + self._forward_memory(size, texts.bound + before)
-        return self._on_device("prompt", memory, flops, host)
+        return self._on_device(kind, memory, flops, host)
 
     def _heads(self, steps: Sequence[Step]) -> Need:
         """Heads that train together: every features matrix once, and copies of rows up to the runtime's ``head_bytes``."""
@@ -199,7 +222,8 @@ class Estimator:
             rows = facts.rows(split, spec.train_part) / (spec.train_slice[1] if spec.train_slice else 1)
             held = facts.rows(split, spec.validation_part)
             products = spec.training.epochs * (2 * len(features) * rows + held)
-            products += sum(facts.rows(split, part) for part in spec.predict)
+            predicted = sum(facts.rows(split, part) for part in spec.predict)
+            products += predicted * (spec.training.epochs if step.name.endswith("trajectory") else 1)
             flops += 2 * width * facts.classes(step) * products
             each = max(each, (rows * len(features) + held) * width * 4)
         chunk = max(min(self.runtime.head_bytes, each * len(steps)), each)

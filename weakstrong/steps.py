@@ -288,7 +288,8 @@ def features(
 ) -> Step:
     """Vectors of texts at one rung: ``features.safetensors`` [N, D], ``ids.parquet``. Rungs share a pass.
 
-    ``start`` is a `tune` step whose weights take the place of the pretrained ones. They serve one seed only, so that
+    ``start`` is a `tune` step, or a `finetune` step that keeps weights, whose weights take the place of the pretrained
+    ones. They serve one seed only, so that
     just the texts of some ``parts`` of its split are worth a pass; otherwise all texts are.
     """
     tuned = "" if start is None else start.key
@@ -326,6 +327,18 @@ def finetune(
     """
     inputs = {"examples": examples, "split": split, "labels": labels} | more
     return Step("finetune", 2, spec, inputs, "weakstrong.builders.fits:build_finetune", title=title)
+
+
+def trajectory(fit: Step) -> Step:
+    """A student's fit once more, to the same spec and inputs, with what it says of the test part at every evaluation.
+
+    ``trajectory.safetensors``: ``probs_ENC`` (float16, so good to 0.0005), ``guess_EN`` (int16, of the float32
+    probabilities), ``epoch_E`` (float32, epochs trained), ``validation_E`` (float32, agreement with the validation
+    labels), ``kept`` (int64 [1], the evaluation whose weights the fit keeps); ``ids.parquet`` names the N rows.
+    """
+    title = f"trajectory of {fit.title}"
+    builder = f"weakstrong.builders.trajectory:build_{fit.name}_trajectory"
+    return Step(f"{fit.name}_trajectory", 1, fit.spec, fit.inputs, builder, fit.group, title)
 
 
 def score(predictions: Step, truth: Step, title: str = "score") -> Step:

@@ -22,7 +22,7 @@ from weakstrong.store import Store
 from weakstrong.training.spec import ProgressCall, Runtime
 from weakstrong.work import LostError, Outcome, Work, answer_from_json, error_to_json, outcomes_to_json
 
-TEAM_STEPS = frozenset({"finetune", "tune"})
+TEAM_STEPS = frozenset({"finetune", "finetune_trajectory", "tune"})
 """Kinds of steps that several processes may share; all others run in one."""
 POLL_SECONDS = 0.2
 SAVE_SECONDS, GRACE_SECONDS, END_SECONDS = 100, 120.0, 10.0

@@ -37,7 +37,7 @@ class Analysis(Spec):
         """Kind plus every parameter that is not the default."""
         fields = type(self).model_fields
         words = [
-            f"{field}={value}"
+            f"{field}={_shown(value)}"
             for field in self.parameters()
             if (value := getattr(self, field)) != fields[field].get_default(call_default_factory=True)
         ]
@@ -63,6 +63,13 @@ class Analysis(Spec):
     def measure(self, runs: Runs) -> list[dict[str, Any]]:
         """Rows about all seeds of one (task, supervisor, student, method, regime), each made by `measured`."""
         raise NotImplementedError
+
+
+def _shown(value: Any) -> str:
+    """A parameter in words: models by name, lists joined by slashes."""
+    if isinstance(value, tuple):
+        return "/".join(map(_shown, value))
+    return str(getattr(value, "name", value))
 
 
 def measured(measure: str, interval: Interval, **more: Any) -> dict[str, Any]:

@@ -87,6 +87,11 @@ class Runs:
         """Folders of the analysis' own step ``name``, one per seed."""
         return [self.store.open(own[name]) for own in self.own]
 
+    def scored(self, name: str) -> npt.NDArray[np.bool_]:
+        """Correctness of the analysis' own `score` step ``name``, bool [S, N]."""
+        tables = [pq.read_table(folder / "correct.parquet").sort_by("id") for folder in self.opened(name)]
+        return np.stack([table["correct"].to_numpy().astype(bool) for table in tables])
+
     def _aligned(self, step: Step) -> npt.NDArray[np.float32]:
         ids, probs_NC = read_probabilities(self.store.open(step) / PROBABILITIES)
         return probs_NC[positions(self.ids, ids, f"predictions of {step.title}")]

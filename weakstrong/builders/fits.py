@@ -6,9 +6,10 @@ Legend: N rows, D width, C classes, V validation rows.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +24,13 @@ from weakstrong.data import positions, probability_table, read_probabilities
 from weakstrong.errors import DataError, TrainingError, WeakStrongError
 from weakstrong.steps import ORACLE, FeaturesOf, FinetuneFit, FitSpec, ProbeFit
 from weakstrong.store import Job
+from weakstrong.training.comparisons import Text
 from weakstrong.training.spec import Runtime
+
+if TYPE_CHECKING:
+    from weakstrong.training.finetune import Watch
+    from weakstrong.training.fit import History
+    from weakstrong.training.probe import HeadTask
 
 
 @dataclass(frozen=True)
@@ -84,13 +91,25 @@ def build_features(jobs: Sequence[Job], runtime: Runtime) -> None:
         job.summary |= {"rows": len(rows), "width": features_ND.shape[1]}
 
 
+Matrices = dict[Path, tuple[list[str], npt.NDArray[np.float32]]]
+
+
 def build_probe(jobs: Sequence[Job], runtime: Runtime) -> None:
     """Train heads of equal shape together."""
-    from weakstrong.training.probe import HeadTask, predict, train_heads
+    matrices: Matrices = {}
+    for job, head in train_together(heads_of(jobs, matrices), runtime):
+        assert head.weight_DC is not None
+        wanted, probs_NC = said(job, matrices, head.weight_DC)
+        pq.write_table(probability_table(wanted, probs_NC), job.out / PROBABILITIES, compression="zstd")
+        save_file({"weight_DC": head.weight_DC}, job.out / "head.safetensors")
+        job.summary |= {"best_epoch": head.best_epoch, "validation_agreement": head.history}
 
-    matrices: dict[Path, tuple[list[str], np.ndarray]] = {}
-    heads: list[HeadTask] = []
-    ready: list[Job] = []
+
+def heads_of(jobs: Sequence[Job], matrices: Matrices) -> list[tuple[Job, HeadTask]]:
+    """The head that each job wants trained; features are read into ``matrices``, each once."""
+    from weakstrong.training.probe import HeadTask
+
+    ready: list[tuple[Job, HeadTask]] = []
     for job in jobs:
         spec = job.step.spec
         assert isinstance(spec, ProbeFit)
@@ -105,39 +124,48 @@ def build_probe(jobs: Sequence[Job], runtime: Runtime) -> None:
         except WeakStrongError as error:  # one job without rows must not stop the others
             job.error = error
             continue
-        ready.append(job)
-        heads.append(
-            HeadTask(
-                features_ND,
-                positions(rows.train, ids, "features"),
-                positions(rows.validation, ids, "features"),
-                rows.train_NC,
-                rows.validation_VC,
-                spec.seed,
-                job.step.title,
-                None if len(folders) == 1 else matrices[folders[1]][1],
-            )
+        head = HeadTask(
+            features_ND,
+            positions(rows.train, ids, "features"),
+            positions(rows.validation, ids, "features"),
+            rows.train_NC,
+            rows.validation_VC,
+            spec.seed,
+            job.step.title,
+            None if len(folders) == 1 else matrices[folders[1]][1],
         )
-    first = jobs[0].step.spec
-    assert isinstance(first, ProbeFit)
+        ready.append((job, head))
+    return ready
+
+
+def train_together(ready: Sequence[tuple[Job, HeadTask]], runtime: Runtime) -> Iterator[tuple[Job, HeadTask]]:
+    """Train the heads of one group of jobs; gives those that have weights, the others' jobs get their error."""
+    from weakstrong.training.probe import train_heads
+
     shapes: dict[tuple[int, ...], list[HeadTask]] = {}
-    for head in heads:
+    for _, head in ready:
         shape = (*head.targets_NC.shape, len(head.validation_V), head.features_MD.shape[1])
         shapes.setdefault(shape, []).append(head)
     for alike in shapes.values():
+        first = ready[0][0].step.spec
+        assert isinstance(first, ProbeFit)
         train_heads(alike, first.training, first.method, runtime)
-    for job, head in zip(ready, heads, strict=True):
-        if head.error is not None:
-            job.error = head.error
-            continue
-        assert isinstance(job.step.spec, ProbeFit)
-        assert head.weight_DC is not None
-        ids, features_ND = matrices[job.inputs["features"]]
-        wanted = ids_of(job.inputs["split"], job.step.spec.predict)
-        probs_NC = predict(features_ND[positions(wanted, ids, "features")], head.weight_DC)
-        pq.write_table(probability_table(wanted, probs_NC), job.out / PROBABILITIES, compression="zstd")
-        save_file({"weight_DC": head.weight_DC}, job.out / "head.safetensors")
-        job.summary |= {"best_epoch": head.best_epoch, "validation_agreement": head.history}
+    for job, head in ready:
+        job.error = head.error
+        if head.error is None:
+            yield job, head
+
+
+def said(
+    job: Job, matrices: Matrices, weight_DC: npt.NDArray[np.float32]
+) -> tuple[list[str], npt.NDArray[np.float32]]:
+    """Ids and class probabilities float32 [N, C] of the rows that a probe's spec wants predicted."""
+    from weakstrong.training.probe import predict
+
+    assert isinstance(job.step.spec, ProbeFit)
+    ids, features_ND = matrices[job.inputs["features"]]
+    wanted = ids_of(job.inputs["split"], job.step.spec.predict)
+    return wanted, predict(features_ND[positions(wanted, ids, "features")], weight_DC)
 
 
 def build_finetune(jobs: Sequence[Job], runtime: Runtime) -> None:
@@ -153,33 +181,12 @@ def _finetune_one(job: Job, runtime: Runtime) -> None:
     import torch
 
     from weakstrong.training.features import tokenize_rows
-    from weakstrong.training.finetune import finetune
     from weakstrong.training.fit import probabilities
 
     spec = job.step.spec
     assert isinstance(spec, FinetuneFit)
-    classes = tuple(json.loads((job.inputs["examples"] / "classes.json").read_text()))
     texts = texts_by_id(job.inputs["examples"])
-    rows = labelled(job, spec)
-    view = texts_by_id(job.inputs["view"]) if "view" in job.inputs else None
-    head = load_file(job.inputs["head"] / "head.safetensors")["weight_DC"] if "head" in job.inputs else None
-    try:
-        model, tokenizer, history = finetune(
-            spec.model,
-            classes,
-            ([texts[i] for i in rows.train], rows.train_NC),
-            ([texts[i] for i in rows.validation], rows.validation_VC),
-            spec.method,
-            spec.training,
-            spec.seed,
-            runtime,
-            job.scratch,
-            view=None if view is None else [view[i] for i in rows.train],
-            folder=job.inputs["start"] / "model" if "start" in job.inputs else None,
-            head_DC=head,
-        )
-    except TrainingError as error:
-        raise TrainingError(f"{job.step.title}: {error}") from error
+    model, tokenizer, history = train_model(job, texts, runtime)
     wanted = ids_of(job.inputs["split"], spec.predict)
     ids_N = tokenize_rows(tokenizer, [texts[i] for i in wanted], spec.training.max_tokens)
     with torch.autocast(
@@ -192,3 +199,39 @@ def _finetune_one(job: Job, runtime: Runtime) -> None:
         model.save_pretrained(job.out / "model")
         tokenizer.save_pretrained(job.out / "model")
     job.summary |= vars(history)
+
+
+def train_model(
+    job: Job, texts: dict[str, Text], runtime: Runtime, watch: Watch | None = None
+) -> tuple[Any, Any, History]:
+    """Model, tokenizer and history of the training that a finetune spec means.
+
+    Raises:
+        TrainingError: naming the step.
+    """
+    from weakstrong.training.finetune import finetune
+
+    spec = job.step.spec
+    assert isinstance(spec, FinetuneFit)
+    classes = tuple(json.loads((job.inputs["examples"] / "classes.json").read_text()))
+    rows = labelled(job, spec)
+    view = texts_by_id(job.inputs["view"]) if "view" in job.inputs else None
+    head = load_file(job.inputs["head"] / "head.safetensors")["weight_DC"] if "head" in job.inputs else None
+    try:
+        return finetune(
+            spec.model,
+            classes,
+            ([texts[i] for i in rows.train], rows.train_NC),
+            ([texts[i] for i in rows.validation], rows.validation_VC),
+            spec.method,
+            spec.training,
+            spec.seed,
+            runtime,
+            job.scratch,
+            view=None if view is None else [view[i] for i in rows.train],
+            folder=job.inputs["start"] / "model" if "start" in job.inputs else None,
+            head_DC=head,
+            watch=watch,
+        )
+    except TrainingError as error:
+        raise TrainingError(f"{job.step.title}: {error}") from error

@@ -24,7 +24,7 @@ HOUR = 3600.0
 GIB = 2**30
 SLURM_JOBS = 200
 """Jobs that the slurm executor keeps submitted unless told otherwise."""
-MODELS = TRAININGS | UNTIMED | {"probe"}
+MODELS = TRAININGS | UNTIMED | {"probe", "probe_trajectory"}
 """Kinds of steps that compute with a model or train heads."""
 WORKERS = {"process": "workers", "slurm": "jobs"}
 """Option of an executor that says how many pieces of work it runs at once."""

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from weakstrong.errors import TrainingError
-from weakstrong.models._load import final_norm, is_decoder, load_backbone
-from weakstrong.models.base import ModelSpec
+from weakstrong.models._load import final_norm, is_decoder, load_backbone, truncated_config
+from weakstrong.models.base import ModelSpec, model_folder
 from weakstrong.training.batching import batches_by_length
 from weakstrong.training.comparisons import Text, Tokens, are_pairs, flat
 from weakstrong.training.spec import FeatureSpec, Runtime
@@ -70,7 +70,7 @@ def extract(
     Args:
         model: the checkpoint; its own ``layers`` is ignored.
         rungs: depths in layers; None is the whole model.
-        folder: weights in place of the pretrained ones (generative finetuning).
+        folder: weights in place of the pretrained ones (generative finetuning, or a finetuned student).
 
     Returns:
         one float32 [N, D] array per rung, rows in the order of ``texts``.
@@ -85,6 +85,9 @@ def extract(
     depth: int = config.num_hidden_layers
     wanted = [depth if r is None else r for r in rungs]
     last, norm = is_decoder(config), final_norm(backbone)
+    if folder is not None and not last:
+        # A finetuned classifier no longer says that it came from a language model.
+        last = is_decoder(truncated_config(model, model_folder(model)))
     backbone.to(runtime.device)
     ids = tokenize(tokenizer, texts, spec.max_tokens)
     lengths = [len(row) for row in ids]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,23 @@ from weakstrong.training.checkpoint import Checkpoint
 from weakstrong.training.comparisons import REWARD, Text, are_pairs, one_output
 from weakstrong.training.distributed import all_or_none
 from weakstrong.training.features import tokenize_rows
-from weakstrong.training.fit import History, Rows, fit
+from weakstrong.training.fit import History, Rows, fit, probabilities
 from weakstrong.training.sharding import gathered, needs_shards, shard
 from weakstrong.training.spec import Finetune, Lora, Runtime
 
 FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Somebody who wants to know, at every evaluation, what the model says of ``texts``.
+
+    Attributes:
+        seen: called with the step and class probabilities float32 [N, C], on all processes.
+    """
+
+    texts: Sequence[Text]
+    seen: Callable[[int, FloatArray], None]
 
 
 @contextlib.contextmanager
@@ -78,6 +91,16 @@ def _with_adapters(network: nn.Module, lora: Lora, dropout: float, seed: int) ->
             return get_peft_model(network, adapters)
 
 
+def _look(watch: Watch, tokenizer: Any, spec: Finetune, runtime: Runtime) -> Callable[[nn.Module, int], None]:
+    """What `fit` calls for a `Watch`."""
+    ids = tokenize_rows(tokenizer, watch.texts, spec.max_tokens)
+
+    def seen(network: nn.Module, step: int) -> None:
+        watch.seen(step, probabilities(network, tokenizer.pad_token_id, ids, runtime).numpy())
+
+    return seen
+
+
 def finetune(
     model: ModelSpec,
     classes: tuple[str, ...],
@@ -92,6 +115,7 @@ def finetune(
     view: Sequence[Text] | None = None,
     folder: Path | None = None,
     head_DC: FloatArray | None = None,
+    watch: Watch | None = None,
 ) -> tuple[nn.Module, Any, History]:
     """Train a classifier of ``classes`` on texts with class probabilities float32 [N, C].
 
@@ -107,6 +131,7 @@ def finetune(
         view: another view of every training text, for methods that have one.
         folder: weights to start from in place of the pretrained ones (generative finetuning).
         head_DC: weights of the classification layer to start from (a probe's, float32 [D, C]).
+        watch: who looks on; the result is the same to the bit with and without.
 
     Returns:
         the model in float32 and evaluation mode (adapters merged), its tokenizer, and the history.
@@ -147,6 +172,7 @@ def finetune(
         seed,
         runtime,
         Checkpoint(scratch, runtime.checkpoint_seconds, runtime.kept),
+        None if watch is None else _look(watch, tokenizer, spec, runtime),
     )
     if frame is not None:
         network = gathered(network, frame, runtime.device)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -98,6 +98,7 @@ def fit(
     seed: int,
     runtime: Runtime,
     checkpoint: Checkpoint,
+    seen: Callable[[nn.Module, int], None] | None = None,
 ) -> History:
     """Train ``model`` in place and leave it with its best (or last) weights.
 
@@ -105,6 +106,8 @@ def fit(
     drawn for each micro-batch, so there it does depend on their size) and not on whether the
     training was killed and resumed from ``checkpoint`` (to the bit, on one machine), nor on how many processes share
     it (within the tolerance above). All of them must call this, and all return the same history.
+
+    ``seen`` is called with the model and the step at every evaluation, on all processes; it may look, and changes nothing.
 
     Raises:
         TrainingError: when the loss is not finite; it names the step.
@@ -162,6 +165,8 @@ def fit(
                     score = agreement(raw_model, pad_id, validation, runtime)
                     history.evaluations.append((step, float(np.mean(losses)), score))
                     losses = []
+                    if seen is not None:
+                        seen(raw_model, step)
                     if score > best or method.stop == "last":
                         best, history.best_step = score, step
                         if step < steps:

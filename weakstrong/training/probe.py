@@ -5,7 +5,7 @@ Legend: G groups of K heads on the same rows, H = G·K heads, X = K·C columns, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -36,6 +36,7 @@ class HeadTask:
         weight_DC: the result, to be applied to raw features.
         history: agreement with the validation labels after every epoch, in [0, 1].
         error: set if this head's loss left the numbers.
+        seen: called after every epoch with its number, from 1, and the weights that the head would have now, as ``weight_DC``.
     """
 
     features_MD: FloatArray
@@ -50,6 +51,7 @@ class HeadTask:
     best_epoch: int = 0
     history: list[float] = field(default_factory=list)
     error: TrainingError | None = None
+    seen: Callable[[int, FloatArray], None] | None = None
 
 
 def train_heads(tasks: Sequence[HeadTask], spec: Probe, method: Method, runtime: Runtime) -> None:
@@ -155,6 +157,11 @@ def _train_chunk(groups: Sequence[Sequence[HeadTask]], spec: Probe, method: Meth
         for task, score, better in zip(tasks, score_H.tolist(), better_H.tolist(), strict=True):
             task.history.append(score)
             task.best_epoch = epoch + 1 if better else task.best_epoch
+        if any(task.seen is not None for task in tasks):
+            now_HDC = by_head(average_GDX / scale_GD.unsqueeze(-1)).cpu().numpy()
+            for task, now_DC in zip(tasks, now_HDC, strict=True):
+                if task.seen is not None:
+                    task.seen(epoch + 1, np.ascontiguousarray(now_DC))
     raw_HDC = by_head(best_GDX / scale_GD.unsqueeze(-1)).cpu().numpy()
     for i, task in enumerate(tasks):
         task.weight_DC = np.ascontiguousarray(raw_HDC[i])
