@@ -63,9 +63,9 @@ def agreement_panels(groups: Mapping[str, Sequence[Row]], models: Models, hue_by
     arms = unique(arm_of.values())
     hued, lined = (arms, supervisors) if hue_by_method else (supervisors, arms)
     with styled():
-        height = 1.05 + 1.5 * len(groups) + 0.06 * (len(hued) + len(lined))
+        height = 1.15 + (2.0 if len(groups) == 1 else 1.5) * len(groups) + 0.06 * (len(hued) + len(lined))
         figure = Figure(figsize=(DOUBLE, height), layout=ConstrainedLayoutEngine(h_pad=0.06))
-        axes = figure.subplots(len(groups), 3, sharex=True, sharey="row", squeeze=False)
+        axes = figure.subplots(len(groups), 3, sharex=True, squeeze=False)
         for i, ((title, mine), line) in enumerate(zip(groups.items(), axes, strict=True)):
             for ax, (where, words) in zip(line, WHERE.items(), strict=True):
                 here = [row for row in mine if row["where"] == where]
@@ -83,20 +83,23 @@ def agreement_panels(groups: Mapping[str, Sequence[Row]], models: Models, hue_by
                     tops = {
                         r["student"]: r for r in here if r["arm"] == "ceiling" and r["supervisor"] == name
                     }
-                    marker = look(supervisors.index(name), len(supervisors)).marker
+                    own = look(supervisors.index(name), len(supervisors)).marker
+                    marker = "D" if hue_by_method else own
                     points = [measured(x_of[r["student"]], r) for r in tops.values()]
                     ceiling = Look(INK, marker, LINES[2], hollow=True)
                     series(ax, points, ceiling, f"ceiling and {name}", bars=False)
+                ax.set_ylim(limits(row[end] for row in here for end in ("value", "low", "high")))
                 if i == 0:
                     ax.set_title(words, pad=6 + names_height(x_of))
-            ends = [row[end] for row in mine for end in ("value", "low", "high")]
-            line[0].set_ylim(limits(ends))
             line[0].set_ylabel(f"{title}\nagreement" if title else "agreement with supervisor")
         compute_axis(list(axes[-1]), list(axes[0]), x_of, known)
         for ax in axes[-1]:
             ax.set_xlabel("student's FLOPs per token" if known else "students, listed order")
         looks_of = [key(look(i, len(hued)), name) for i, name in enumerate(hued)]
-        ceiling_key = key(Look(INK, "o", LINES[2], hollow=True), "ceiling, which saw no weak label")
+        ceiling_key = key(
+            Look(INK, "D" if hue_by_method else "o", LINES[2], hollow=True),
+            "ceiling, which saw no weak label",
+        )
         styles = [line_key(line_style(i), name) for i, name in enumerate(lined)] if len(lined) > 1 else []
         legend(figure, [*looks_of, *styles, ceiling_key])
         return settled(figure)

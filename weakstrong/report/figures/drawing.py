@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import ceil, floor, isnan, log10, nan
 from typing import Any
 
@@ -191,6 +192,20 @@ def compute_axis(
                 previous = share
 
 
+def grid(
+    figure: Figure, count: int, columns: int, sharex: bool = True
+) -> tuple[list[Axes], list[bool], list[bool]]:
+    """``count`` panels in lines of ``columns``, and of each whether it is the lowest and the leftmost one."""
+    axes = figure.subplots(-(-count // columns), columns, squeeze=False, sharex=sharex, sharey=sharex)
+    lowest = [i + columns >= count for i in range(count)]
+    for i, ax in enumerate(axes.flat):
+        if i >= count:
+            ax.set_visible(False)
+        elif lowest[i]:
+            ax.tick_params(labelbottom=True)
+    return list(axes.flat)[:count], lowest, [i % columns == 0 for i in range(count)]
+
+
 def names_height(names: Iterable[str]) -> float:
     """Points that the slanted names of models take above a panel."""
     return 6 + 0.5 * 3.9 * max(len(name) for name in names)
@@ -203,11 +218,21 @@ def _share(x: float, low: float, high: float, log: bool) -> float:
 
 
 def _log_ticks(low: float, high: float) -> list[float]:
-    """1, 2, 5 times powers of ten within [low, high]; powers alone where the range is over two decades."""
-    fine = (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)
-    factors = (1,) if high / low > 150 else (1, 2, 5) if high / low > 4.5 else fine
+    """Round numbers within [low, high] on a log axis, as many as leave room between their words."""
     powers = range(floor(log10(low)), ceil(log10(high)) + 1)
-    return [f * 10.0**p for p in powers for f in factors if low <= f * 10.0**p <= high]
+    found: list[float] = []
+    for factors in (
+        (1,),
+        (1, 3),
+        (1, 2, 5),
+        (1, 1.5, 2, 3, 5, 7),
+        (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9),
+    ):
+        ticks = [f * 10.0**p for p in powers for f in factors if low <= f * 10.0**p <= high]
+        steps = [log10(b / a) / log10(high / low) for a, b in pairwise(ticks)]
+        if not found or min(steps, default=1.0) >= 0.16:
+            found = ticks
+    return found
 
 
 def si(value: float) -> str:

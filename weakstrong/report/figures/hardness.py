@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import FixedLocator
 
 from weakstrong.report.figures.drawing import key, legend, limits, line_key, measured, series, settled, shift
 from weakstrong.report.figures.rows import FigureData, number, of_analysis, unique
@@ -60,6 +61,11 @@ def easy_to_hard_panels(rows: Sequence[Row], difficulty: str) -> Figure:
                     looks = look(i, len(groups)) | {"line": line_style(j), "hollow": j > 0}
                     place = shift(ax, i * len(trained) + j, len(groups) * len(trained))
                     series(ax, points, looks, f"{on} of {group}", place)
+            cutoffs = sorted({float(r["cutoff"]) for r in rows if r["cutoff"] is not None})
+            ax.set_xlim(*limits(cutoffs))
+            if len(cutoffs) <= 8:
+                ax.xaxis.set_major_locator(FixedLocator(cutoffs))
+                ax.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
             ax.set_title(TESTED[where])
             ax.set_xlabel(difficulty)
         axes[0, 0].set_ylabel("accuracy")

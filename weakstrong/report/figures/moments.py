@@ -39,42 +39,44 @@ def pgr_rows(rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if row["measure"] == "pgr" and row.get("moment") in MOMENTS]
 
 
-def draw_curve(ax: Axes, rows: Sequence[Row], looks: Look, label: str) -> None:
-    """One measure through training, with its interval as a band; moments are many, so only some are marked."""
+def draw_curve(ax: Axes, rows: Sequence[Row], looks: Look, label: str, turn: int = 0) -> None:
+    """One measure through training; moments are many, so only some have a marker and an interval.
+
+    Args:
+        ax: where to draw.
+        rows: of `at_place`, of one result.
+        looks: of the line.
+        label: of the line.
+        turn: place among the curves of the panel; they mark other moments.
+    """
     ordered = sorted(rows, key=lambda row: row["progress"])
+    if not ordered:
+        return
     xs = [row["progress"] for row in ordered]
     ys = [float("nan") if row["value"] is None else row["value"] for row in ordered]
+    every = max(1, len(xs) // 4)
+    marked = slice(turn % every, None, every)
     style: dict[str, Any] = {"color": looks.hue, "linestyle": looks.line, "linewidth": 1.2}
-    every = max(1, len(xs) // 6)
-    ax.plot(
-        xs,
-        ys,
-        marker=looks.marker,
-        markersize=3.5,
-        markerfacecolor=looks.face,
-        markevery=every,
-        label=label,
-        **style,
-    )
-    sure = [r for r in ordered if r["low"] is not None and r["high"] is not None]
+    style |= {"marker": looks.marker, "markersize": 3.5, "markerfacecolor": looks.face, "markevery": marked}
+    ax.plot(xs, ys, label=label, **style)
+    sure = [row for row in ordered[marked] if row["low"] is not None and row["high"] is not None]
     if sure:
-        band: dict[str, Any] = {"color": looks.hue, "alpha": 0.13, "linewidth": 0}
-        ax.fill_between(
-            [r["progress"] for r in sure],
-            [r["low"] for r in sure],
-            [r["high"] for r in sure],
-            label=f"interval of {label}",
-            **band,
-        )
+        bars: dict[str, Any] = {
+            "color": looks.hue,
+            "alpha": 0.85,
+            "linewidth": 0.8,
+            "label": f"interval of {label}",
+        }
+        ax.vlines([r["progress"] for r in sure], [r["low"] for r in sure], [r["high"] for r in sure], **bars)
 
 
 def progress_axis(ax: Axes, rows: Sequence[Row], measure: str, named: bool) -> None:
     """The share of training on x, ``measure`` on y."""
     ax.set_xlim(-0.02, 1.02)
-    ax.set_ylim(limits(row["value"] for row in rows))
+    ax.set_ylim(limits(row[end] for row in rows for end in ("value", "low", "high")))
     ax.set_ylabel(measure)
-    if named:
-        ax.set_xlabel("share of training")
+    ax.tick_params(labelbottom=named)
+    ax.set_xlabel("share of training" if named else "")
 
 
 def draw_moments(ax: Axes, pairs: Sequence[tuple[str, Sequence[Row], Look]], named: bool) -> None:

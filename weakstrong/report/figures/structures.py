@@ -37,7 +37,8 @@ def base_of(row: Row) -> str:
 def structures_in(rows: Iterable[Row], wanted: Callable[[str], bool] = ERRORS.__contains__) -> list[Row]:
     """Rows of wanted rules, after those of the supervisors that they are derived from: what there is to compare."""
     rows = list(rows)
-    moved = [row for row in rows if wanted(rule_of(row))]
+    # labels derived twice belong to the figure of simulation
+    moved = [row for row in rows if wanted(rule_of(row)) and not derived(base_of(row))[0]]
     places = {_place(row) for row in moved}
     return [row for row in rows if not rule_of(row) and _place(row) in places] + moved
 

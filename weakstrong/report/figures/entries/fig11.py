@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
+from matplotlib.ticker import FixedLocator
 
-from weakstrong.report.figures.drawing import categories, settled
+from weakstrong.report.figures.drawing import categories, grid, legend, settled
 from weakstrong.report.figures.entries.base import FIGURES, PaperFigure
 from weakstrong.report.figures.rows import (
     FigureData,
@@ -56,27 +57,25 @@ class Fig11(PaperFigure):
         with styled():
             size = (DOUBLE, 0.5 + (0.6 + 0.2 * len(shown)) * lines)
             figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(h_pad=0.06))
-            axes = figure.subplots(lines, columns, squeeze=False, sharey=True, sharex=True)
-            for i, ax in enumerate(axes.flat):
-                if i >= len(groups):
-                    ax.set_visible(False)
-                    continue
+            axes, lowest, leftmost = grid(figure, len(groups), columns)
+            for i, ax in enumerate(axes):
                 for row, name in zip(rows, names, strict=True):
                     if name == groups[i] and row["value"] is not None:
                         self._bar(ax, shown.index(row["strategy"]), row)
                 ax.set_title(groups[i])
-                ax.set_xlabel("accuracy on test" if i + columns >= len(groups) else "")
-                ax.set_ylabel("trained" if i % columns == 0 else "")
-                ax.set_xlim(0, 1.12)
+                ax.set_xlabel("accuracy on test" if lowest[i] else "")
+                ax.set_ylabel("trained" if leftmost[i] else "")
+                ax.set_xlim(0, 1.12)  # room for the numbers
+                ax.xaxis.set_major_locator(FixedLocator([0, 0.2, 0.4, 0.6, 0.8, 1]))
                 categories(ax, shown)
-            axes[0, 0].set_ylim(len(shown) - 0.4, -0.6)
+            axes[0].set_ylim(len(shown) - 0.4, -0.6)
             handles = [
                 Patch(facecolor=HUES[0], edgecolor=HUES[0], label="from weak labels"),
                 Patch(facecolor=HUES[1], edgecolor=HUES[1], label="weak labels, then ground truth"),
                 Patch(facecolor=INK, edgecolor=INK, label="from ground truth"),
                 Patch(facecolor="none", edgecolor=INK, label="empty: head on frozen features"),
             ]
-            figure.legend(handles=handles, loc="outside lower center", ncols=4)
+            legend(figure, handles)
             return settled(figure)
 
     def _bar(self, ax: Any, y: int, row: Row) -> None:

@@ -8,7 +8,7 @@ from typing import ClassVar
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from weakstrong.report.figures.drawing import compute_axis, legend, limits, settled
+from weakstrong.report.figures.drawing import compute_axis, grid, legend, limits, settled
 from weakstrong.report.figures.entries.base import FIGURES, PaperFigure
 from weakstrong.report.figures.panels import ROLES, draw_accuracy, keys, scene_of
 from weakstrong.report.figures.rows import (
@@ -41,7 +41,13 @@ class Fig12(PaperFigure):
 
     def rows(self, results: FigureData) -> list[Row]:
         rows = naive_and_confidence(plain(results.aggregate))
-        return rows if len({row["task"] for row in rows}) > 1 else []
+        tasks_of = {
+            regime: {r["task"] for r in rows if r["regime"] == regime}
+            for regime in unique(r["regime"] for r in rows)
+        }
+        # small panels have no room for two regimes: the one with most tasks
+        regime = max(tasks_of, key=lambda name: len(tasks_of[name]), default="")
+        return [row for row in rows if row["regime"] == regime] if len(tasks_of.get(regime, ())) > 1 else []
 
     def draw(self, rows: Sequence[Row], models: Models) -> Figure:
         tasks = unique(str(row["task"]) for row in rows)
@@ -52,29 +58,19 @@ class Fig12(PaperFigure):
         with styled():
             size = (DOUBLE, 0.9 + 1.45 * lines + 0.06 * len(scene.supervisors))
             figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(h_pad=0.05))
-            axes = figure.subplots(lines, columns, squeeze=False)
-            for ax, task in zip(axes.flat, tasks, strict=False):
+            axes, lowest, leftmost = grid(figure, len(tasks), columns, sharex=False)
+            compute_axis(axes, [], scene.x_of, scene.known)
+            for i, (ax, task) in enumerate(zip(axes, tasks, strict=True)):
                 here = [row for row in rows if row["task"] == task]
                 mine = {arm: [row for row in of if row["task"] == task] for arm, of in arms.items()}
                 draw_accuracy(ax, mine, scene)
+                ends = [
+                    row[f"{role}_{e}"] for row in here for role in ROLES for e in ("score", "low", "high")
+                ]
+                ax.set_ylim(limits(ends))
                 ax.set_title(task, pad=4)
-                ax.set_ylim(
-                    limits(
-                        row[f"{role}_{end}"]
-                        for row in here
-                        for role in ROLES
-                        for end in ("score", "low", "high")
-                    )
-                )
-            shown = list(axes.flat)[: len(tasks)]
-            compute_axis(shown, [], scene.x_of, scene.known)
-            for i, ax in enumerate(axes.flat):
-                if i >= len(tasks):
-                    ax.set_visible(False)
-                    continue
-                lowest = i + columns >= len(tasks)
-                ax.set_xlabel(("FLOPs per token" if scene.known else "listed order") if lowest else "")
-                ax.set_ylabel("accuracy on test" if i % columns == 0 else "")
+                ax.set_xlabel(("FLOPs per token" if scene.known else "listed order") if lowest[i] else "")
+                ax.set_ylabel("accuracy on test" if leftmost[i] else "")
             legend(figure, keys(scene, list(arms) if len(arms) > 1 else []))
             return settled(figure)
 

@@ -19,8 +19,8 @@ class Fig16(PaperFigure):
 
     title: ClassVar[str] = "Agreement by task and method"
     paper: ClassVar[str] = (
-        "The paper's Fig. 16 compares settings and methods: what recovers more of the gap agrees less with the "
-        "supervisor where it is wrong."
+        "The paper's Fig. 16 repeats its Fig. 8 on reward modelling and finds the same: stronger students agree less "
+        "with their supervisor's errors."
     )
     needs: ClassVar[str] = (
         "the analysis agreement of two methods or two tasks: w2s run recipes/fig16_agreement.yaml"

@@ -19,9 +19,10 @@ class Fig19(PaperFigure):
 
     title: ClassVar[str] = "Easy to hard, by the task's own difficulty"
     paper: ClassVar[str] = (
-        "In the paper's Fig. 19 and 20 (chess puzzles by Elo) training on easy puzzles generalises to hard ones: far above zero-shot, below training on all."
+        "The paper's Fig. 19 and 20 train on chess puzzles up to an Elo of 800 to 1300 and test on all and on those "
+        "from 2000, with zero-shot beside it."
     )
-    needs: ClassVar[str] = "the analysis easy-to-hard, which trains: w2s run recipes/fig19_XX.yaml"
+    needs: ClassVar[str] = "the analysis easy-to-hard, which trains: w2s run --analysis easy-to-hard:by=given"
     analyses: ClassVar[tuple[str, ...]] = ("easy-to-hard",)
 
     def rows(self, results: FigureData) -> list[Row]:

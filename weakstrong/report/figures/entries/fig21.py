@@ -19,9 +19,10 @@ class Fig21(PaperFigure):
 
     title: ClassVar[str] = "Easy to hard, by models' mistakes"
     paper: ClassVar[str] = (
-        "In the paper's Fig. 21 students trained on easy rows only reach nearly what as many random rows give on most NLP tasks."
+        "The paper's Fig. 21 does so on NLP tasks: difficulty is the smallest model that, with every larger one, "
+        "solves a held-out row; all trainings have as many rows."
     )
-    needs: ClassVar[str] = "the analysis easy-to-hard, which trains: w2s run recipes/fig21_XX.yaml"
+    needs: ClassVar[str] = "the analysis easy-to-hard, which trains: w2s run --analysis easy-to-hard"
     analyses: ClassVar[tuple[str, ...]] = ("easy-to-hard",)
 
     def rows(self, results: FigureData) -> list[Row]:

@@ -19,9 +19,12 @@ class Fig22(PaperFigure):
 
     title: ClassVar[str] = "Easy to hard, by a model's judgement"
     paper: ClassVar[str] = (
-        "In the paper's Fig. 22 (reward modelling, difficulty judged by GPT-4) easy comparisons teach hard ones well."
+        "The paper's Fig. 22 does so for reward modelling, with Elo scores from a model's pairwise judgements of "
+        "which row is easier."
     )
-    needs: ClassVar[str] = "the analysis easy-to-hard, which trains: w2s run recipes/fig22_XX.yaml"
+    needs: ClassVar[str] = (
+        "the analysis easy-to-hard, which trains: w2s run --analysis easy-to-hard:by=judged"
+    )
     analyses: ClassVar[tuple[str, ...]] = ("easy-to-hard",)
 
     def rows(self, results: FigureData) -> list[Row]:

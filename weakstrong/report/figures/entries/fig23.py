@@ -28,7 +28,8 @@ class Fig23(PaperFigure):
 
     title: ClassVar[str] = "Probes on frozen features beside finetuning"
     paper: ClassVar[str] = (
-        "In the paper's Fig. 23 linear probes show the same trends as finetuning, at a small part of its cost."
+        "In the paper (App. D.2, Fig. 23) linear probes show the same trends as finetuning, at a small part of its "
+        "cost."
     )
     needs: ClassVar[str] = (
         "finished cells of one method in both regimes, probe and finetune: w2s run recipes/fig23_probing.yaml"

@@ -41,8 +41,8 @@ class Fig24(PaperFigure):
 
     title: ClassVar[str] = "Errors that can be simulated"
     paper: ClassVar[str] = (
-        "In the paper's Fig. 24 students of perfectly simulable supervisors stay at their accuracy, students of random "
-        "errors reach the ceiling, and mixtures lie between."
+        "The paper's Fig. 24 compares a supervisor that the student can simulate perfectly, random flips of as many "
+        "labels, and the mixture of both."
     )
     needs: ClassVar[str] = (
         "finished cells with supervisors first-features or mixed-errors: w2s run recipes/fig24_simulation.yaml"
@@ -91,6 +91,7 @@ class Fig24(PaperFigure):
                 left.set_ylabel("accuracy of the student")
                 right.set_ylabel("PGR")
             low, high = limits(row["supervisor_score"] for row in rows)
+            high += 0.1 * (high - low)  # room for the words beside the last point
             axes[0, 0].set_xlim(low, high)
             for left, _ in axes:
                 diagonal(left, "no better than the labels", low, high)
@@ -129,4 +130,4 @@ def _tag(ax: object, row: Row) -> None:
     parameter = rule.partition(":")[2]
     if parameter and row["student_score"] is not None:
         at = (row["supervisor_score"], row["student_score"])
-        ax.annotate(parameter, at, (3, 3), textcoords="offset points", fontsize=6, color=GREY)  # type: ignore[attr-defined]
+        ax.annotate(parameter, at, (4, -9), textcoords="offset points", fontsize=6, color=GREY)  # type: ignore[attr-defined]

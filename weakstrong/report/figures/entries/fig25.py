@@ -32,8 +32,8 @@ class Fig25(PaperFigure):
 
     title: ClassVar[str] = "What the place of errors does"
     paper: ClassVar[str] = (
-        "In the paper's Fig. 25 students see through random errors almost wholly, and least through a weak model's own "
-        "and those where the ceiling is unsure."
+        "In the paper's Fig. 25 generalisation, and what methods add to it, depends critically on where the errors "
+        "lie; random errors are the easy case."
     )
     needs: ClassVar[str] = (
         "finished cells with supervisors such as random-errors:minilm-l6: w2s run recipes/fig25_errors.yaml"
@@ -75,6 +75,7 @@ class Fig25(PaperFigure):
                 left.set_ylabel("where the errors lie")
                 categories(left, kinds)
                 right.spines["left"].set_visible(False)
+                right.tick_params(axis="y", length=0)
             ends = [
                 row[f"{r}_{e}"]
                 for row in rows

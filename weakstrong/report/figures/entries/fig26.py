@@ -12,8 +12,8 @@ from weakstrong.report.figures.drawing import key, legend, settled
 from weakstrong.report.figures.entries.base import FIGURES, PaperFigure
 from weakstrong.report.figures.moments import at_place, draw_curve, progress_axis, trajectories
 from weakstrong.report.figures.rows import FigureData, Models, by_arm, derived, number, seeds_words, unique
-from weakstrong.report.figures.structures import base_of, structure_of, structures_in
-from weakstrong.report.figures.style import DOUBLE, look, styled
+from weakstrong.report.figures.structures import OWN, base_of, structure_of, structures_in
+from weakstrong.report.figures.style import DOUBLE, INK, Look, look, styled
 from weakstrong.report.table import Row
 
 
@@ -23,8 +23,8 @@ class Fig26(PaperFigure):
 
     title: ClassVar[str] = "Error structures through training"
     paper: ClassVar[str] = (
-        "In the paper's Fig. 26 random errors are never imitated, while those of a weak model and those where the "
-        "ceiling is unsure are fitted in the course of training."
+        "In the paper's Fig. 26 the agreement of students with their labels goes through training in different ways "
+        "for different structures, although all labels are equally accurate."
     )
     needs: ClassVar[str] = (
         "the analysis overfitting of cells with derived errors: w2s run recipes/fig25_errors.yaml --analysis overfitting"
@@ -37,7 +37,8 @@ class Fig26(PaperFigure):
 
     def draw(self, rows: Sequence[Row], models: Models) -> Figure:
         kinds = unique(structure_of(row) for row in rows)
-        looks = {kind: look(i, len(kinds)) for i, kind in enumerate(kinds)}
+        moved = [kind for kind in kinds if kind != OWN]
+        looks = {kind: look(i, len(moved)) for i, kind in enumerate(moved)} | {OWN: Look(INK, "D")}
         groups = {
             f"{base} → {student}, {arm}": mine
             for arm, of_arm in by_arm(rows).items()
@@ -56,9 +57,9 @@ class Fig26(PaperFigure):
                     strict=True,
                 ):
                     found = at_place(mine, measure)
-                    for kind in kinds:
+                    for turn, kind in enumerate(kinds):
                         own = [row for row in found if structure_of(row) == kind]
-                        draw_curve(ax, own, looks[kind], f"{measure} of {kind}")
+                        draw_curve(ax, own, looks[kind], f"{measure} of {kind}", turn)
                     progress_axis(ax, found, words, i == len(groups) - 1)
                 line[0].set_title(title)
             legend(figure, [key(looks[kind], kind) for kind in kinds])
@@ -80,5 +81,5 @@ class Fig26(PaperFigure):
         derived_rows = [row for row in rows if derived(str(row["supervisor"]))[0]]
         return (
             "Labels of equal accuracy with errors in different places. Test accuracy and agreement with those labels "
-            f"through training, with 95 % bands. Accuracy: {'; '.join(parts)}. {seeds_words(derived_rows)}"
+            f"through training, at some moments with 95 % intervals. Accuracy: {'; '.join(parts)}. {seeds_words(derived_rows)}"
         )

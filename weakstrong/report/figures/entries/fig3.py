@@ -19,8 +19,8 @@ class Fig3(PaperFigure):
 
     title: ClassVar[str] = "Naive training on weak labels"
     paper: ClassVar[str] = (
-        "The paper's Fig. 3 has pretraining compute on the x axis, medians over 22 NLP tasks, and naive PGR above 0.2 "
-        "throughout, above 0.5 for the largest students."
+        "The paper's Fig. 3 has pretraining compute on the x axis and medians over 22 NLP tasks: naive PGR above 0.2 "
+        "across them, above 0.5 for the largest students."
     )
     needs: ClassVar[str] = "finished cells of the method naive: w2s run recipes/fig03_naive.yaml"
 

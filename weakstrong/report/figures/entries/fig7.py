@@ -30,8 +30,8 @@ class Fig7(PaperFigure):
 
     title: ClassVar[str] = "Overfitting to weak labels"
     paper: ClassVar[str] = (
-        "In the paper's Fig. 7 (reward modelling) accuracy rises, then falls while the student goes on fitting its "
-        "supervisor's errors, most so where the gap is large; the best step recovers far more than the last."
+        "In the paper's Fig. 7 (reward modelling) students overfit to the weak labels: the best step in the course "
+        "of training recovers more than the last, most so where the gap is large."
     )
     needs: ClassVar[str] = "the analysis overfitting, which trains: w2s run --analysis overfitting"
     analyses: ClassVar[tuple[str, ...]] = ("overfitting",)
@@ -51,13 +51,13 @@ class Fig7(PaperFigure):
             axes = figure.subplots(len(arms), 3, squeeze=False)
             for i, ((arm, mine), (left, middle, right)) in enumerate(zip(arms.items(), axes, strict=True)):
                 last = i == len(arms) - 1
-                for pair in pairs:
+                for turn, pair in enumerate(pairs):
                     here = [row for row in mine if pair_of(row) == pair]
-                    draw_curve(left, at_place(here, "accuracy"), looks[pair], f"accuracy of {pair}")
-                    draw_curve(middle, at_place(here, "agreement"), looks[pair], f"agreement of {pair}")
+                    draw_curve(left, at_place(here, "accuracy"), looks[pair], f"accuracy of {pair}", turn)
+                    draw_curve(middle, at_place(here, "agreement"), looks[pair], f"agreement of {pair}", turn)
                     wrong = at_place(here, "agreement", "supervisor wrong")
                     dashed = looks[pair] | {"line": LINES[1], "hollow": True}
-                    draw_curve(middle, wrong, dashed, f"agreement where wrong of {pair}")
+                    draw_curve(middle, wrong, dashed, f"agreement where wrong of {pair}", turn)
                 left.set_title(arm, pad=6)
                 progress_axis(left, at_place(mine, "accuracy"), "accuracy on test", last)
                 both = [*at_place(mine, "agreement"), *at_place(mine, "agreement", "supervisor wrong")]
@@ -76,7 +76,7 @@ class Fig7(PaperFigure):
     def seen(self, rows: Sequence[Row]) -> str:
         words = [f"{arm}: {moment_words(mine)}" for arm, mine in by_arm(rows).items()]
         return (
-            "Left and middle: test accuracy and agreement with the supervisor through training, with 95 % bands. Right: "
+            "Left and middle: test accuracy and agreement with the supervisor through training, at some moments with 95 % intervals. Right: "
             "PGR at the step that is best on ground truth (an oracle, no method), at the one chosen on weak labels, and "
             f"at the last; in ink the median over pairs. {seeds_words(rows)} {' '.join(words)}"
         )

@@ -19,8 +19,8 @@ class Fig8(PaperFigure):
 
     title: ClassVar[str] = "Agreement with the supervisor"
     paper: ClassVar[str] = (
-        "In the paper's Fig. 8 agreement falls as the student grows (inverse scaling), mostly where the supervisor is "
-        "wrong, and the confidence loss lowers it there further."
+        "In the paper's Fig. 8 (NLP) larger students agree less with the errors of their supervisor (inverse "
+        "scaling), and the confidence loss lowers that agreement further."
     )
     needs: ClassVar[str] = (
         "the analysis agreement of naive or confidence cells: w2s run recipes/fig08_agreement.yaml"

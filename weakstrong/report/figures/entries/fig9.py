@@ -43,8 +43,8 @@ class Fig9(PaperFigure):
 
     title: ClassVar[str] = "Prompting beside training"
     paper: ClassVar[str] = (
-        "In the paper's Fig. 9 prompting reaches finetuning only for the largest models, and there five examples with "
-        "weak labels recover part of the gap, as training on weak labels does."
+        "The paper's Fig. 9 sets zero-shot and five examples, with true and with weak labels, against the student's "
+        "size, beside finetuning."
     )
     needs: ClassVar[str] = (
         "finished cells of zero-shot or few-shot, with naive beside them: w2s run recipes/fig09_prompting.yaml"

@@ -24,7 +24,7 @@ from weakstrong.report.figures.rows import (
 from weakstrong.report.figures.style import DOUBLE, GREY, INK, MARK, MARKERS, SINGLE, Look, look, styled
 from weakstrong.report.table import Row
 
-UNITS = {"squared": "squared error", "cross entropy": "nats"}
+UNITS = {"squared": "squared error", "cross entropy": "cross entropy (nats)"}
 
 
 @FIGURES.register
@@ -81,9 +81,9 @@ class Misfit(PaperFigure):
                 low, high = limits(ends)
                 diagonal(ax, "gain = misfit", low, high)
                 ax.axhline(0, color=GREY, linewidth=0.6, zorder=0)
-                ax.set_title(loss)
-                ax.set_xlabel(f"misfit of student and labels ({UNITS.get(loss, loss)})")
-                ax.set_ylabel(f"gain over supervisor ({UNITS.get(loss, loss)})")
+                ax.set_title(UNITS.get(loss, loss))
+                ax.set_xlabel("misfit of student and labels")
+                ax.set_ylabel("gain over supervisor")
             handles = [key(look(i, len(arms)) | {"marker": ""}, arm) for i, arm in enumerate(arms)]
             handles += [
                 key(Look(INK, MARKERS[i % len(MARKERS)]), pair, line=False) for i, pair in enumerate(pairs)

@@ -8,7 +8,7 @@ from typing import ClassVar
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from weakstrong.report.figures.drawing import diagonal, key, legend, line_key, measured, series, settled
+from weakstrong.report.figures.drawing import diagonal, grid, key, legend, line_key, measured, series, settled
 from weakstrong.report.figures.entries.base import FIGURES, PaperFigure
 from weakstrong.report.figures.rows import (
     FigureData,
@@ -61,12 +61,8 @@ class Reliability(PaperFigure):
         with styled():
             size = (DOUBLE if columns > 1 else DOUBLE / 2, 0.6 + 2.1 * lines)
             figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(h_pad=0.06))
-            axes = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
-            for i, ax in enumerate(axes.flat):
-                if i >= len(panels):
-                    ax.set_visible(False)
-                    continue
-                title, mine = list(panels.items())[i]
+            axes, lowest, leftmost = grid(figure, len(panels), columns)
+            for i, (ax, (title, mine)) in enumerate(zip(axes, panels.items(), strict=True)):
                 diagonal(ax, "calibrated", start)
                 for arm, looks in LOOKS.items():
                     bins = [row for row in mine if row["arm"] == arm and _in_bin(row)]
@@ -80,13 +76,13 @@ class Reliability(PaperFigure):
                     words = "calibration error\n" + "\n".join(errors)
                     ax.text(0.98, 0.03, words, transform=ax.transAxes, ha="right", va="bottom", fontsize=6.5)
                 ax.set_title(title, fontsize=7)
-                ax.set_xlabel("confidence" if i + columns >= len(panels) else "")
-                ax.set_ylabel("accuracy" if i % columns == 0 else "")
-            axes[0, 0].set_xlim(start - 0.02, 1.02)
+                ax.set_xlabel("confidence" if lowest[i] else "")
+                ax.set_ylabel("accuracy" if leftmost[i] else "")
+            axes[0].set_xlim(start - 0.02, 1.02)
             ends = [
                 row[e] for row in rows if _in_bin(row) for e in ("value", "low", "high") if row[e] is not None
             ]
-            axes[0, 0].set_ylim(min([start, *ends]) - 0.02, 1.02)
+            axes[0].set_ylim(min([start, *ends]) - 0.02, 1.02)
             legend(
                 figure,
                 [
