@@ -52,9 +52,9 @@ def in_order() -> list[str]:
 def figures_for(results: FigureData) -> list[Drawn]:
     """Every figure that the results can fill, with its words, in the paper's order; nothing for empty results.
 
-    `curves` comes only where some method has no panel in `fig3` or `fig5`.
+    `curves` comes only where some method has no panel in `fig3` or `fig5`, `pgr_bars` only for up to 8 pairs.
     """
-    return [drawn for name in in_order() for drawn in FIGURES.get(name)().drawn(results)]
+    return [drawn for name in in_order() for drawn in FIGURES.get(name)().drawn(results, unasked=True)]
 
 
 __all__ = [

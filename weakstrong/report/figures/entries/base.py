@@ -104,15 +104,22 @@ class PaperFigure(ABC):
         """What is seen, and how it compares with the paper's figure; raises as a call does."""
         return f"{self.seen(self._of(results, task))} {self.paper}"
 
-    def drawn(self, results: FigureData) -> list[Drawn]:
-        """Every figure that the results can fill: one for each task, or one for all."""
-        rows, models = self.rows(results), results.models()
+    def worth(self, rows: Sequence[Row]) -> bool:
+        """Whether `figures_for` draws ``rows`` unasked: not where another figure says as much, or all is too much."""
+        return True
+
+    def drawn(self, results: FigureData, task: str | None = None, unasked: bool = False) -> list[Drawn]:
+        """One figure for each task that can be drawn (only ``task`` if given), or one for all; with ``unasked`` only
+        those of `worth`."""
+        models = results.models()
         groups: dict[str, list[Row]] = {}
-        for row in rows:
-            groups.setdefault("" if self.spans_tasks else str(row["task"]), []).append(row)
+        for row in self.rows(results):
+            if task in (None, row["task"]):
+                groups.setdefault("" if self.spans_tasks else str(row["task"]), []).append(row)
         return [
-            Drawn(self.name(), self.title, f"{self.seen(mine)} {self.paper}", task, self.draw(mine, models))
-            for task, mine in groups.items()
+            Drawn(self.name(), self.title, f"{self.seen(mine)} {self.paper}", of, self.draw(mine, models))
+            for of, mine in groups.items()
+            if not unasked or self.worth(mine)
         ]
 
     def _of(self, results: FigureData, task: str | None) -> list[Row]:

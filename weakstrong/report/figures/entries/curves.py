@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from matplotlib.figure import Figure
 
-from weakstrong.report.figures.entries.base import FIGURES, Drawn, PaperFigure
+from weakstrong.report.figures.entries.base import FIGURES, PaperFigure
 from weakstrong.report.figures.panels import accuracy_and_pgr
 from weakstrong.report.figures.rows import (
     FigureData,
@@ -34,11 +34,9 @@ class Curves(PaperFigure):
     def rows(self, results: FigureData) -> list[Row]:
         return plain(results.aggregate)
 
-    def drawn(self, results: FigureData) -> list[Drawn]:
-        """As of any figure, but none for a task whose every method has its panels in `fig3` or `fig5`."""
-        known = {id(row) for row in naive_and_confidence(self.rows(results))}
-        more = {row["task"] for row in self.rows(results) if id(row) not in known}
-        return [drawn for drawn in super().drawn(results) if drawn.task in more]
+    def worth(self, rows: Sequence[Row]) -> bool:
+        # naive and confidence have their panels in fig3 and fig5
+        return len(naive_and_confidence(rows)) < len(rows)
 
     def draw(self, rows: Sequence[Row], models: Models) -> Figure:
         return accuracy_and_pgr({arm: {arm: mine} for arm, mine in by_arm(rows).items()}, models)

@@ -64,12 +64,12 @@ class Fig24(PaperFigure):
             axes = figure.subplots(len(students), 2, squeeze=False, sharex=True)
             for student, (left, right) in zip(students, axes, strict=True):
                 here = [row for row in rows if row["student"] == student]
-                for i, kind in enumerate(kinds):
+                for line in unique(_line(row) for row in here):
                     for j, arm in enumerate(arms):
-                        cells = [r for r in here if rule_of(r) == kind and arm_of[id(r)] == arm]
+                        cells = [r for r in here if _line(r) == line and arm_of[id(r)] == arm]
                         cells = [r for r in cells if r["supervisor_score"] is not None]
-                        looks = arm_look(look(i, len(kinds)), j)
-                        label = f"{kind}, {arm}"
+                        looks = arm_look(look(kinds.index(line[0]), len(kinds)), j)
+                        label = f"{' '.join(filter(None, line))}, {arm}"
                         points = [scored(r["supervisor_score"], r, "student") for r in cells]
                         series(left, points, looks, label)
                         series(right, [Point(r["supervisor_score"], *pgr_of(r)) for r in cells], looks, label)
@@ -122,6 +122,20 @@ class Fig24(PaperFigure):
 
 def _place(row: Row) -> tuple[object, ...]:
     return tuple(row[n] for n in ("task", "student", "method", "regime"))
+
+
+def _line(row: Row) -> tuple[str, str, str]:
+    """What one line joins: the kind of error, its share, and the model below, whatever k is.
+
+    >>> _line({"supervisor": "mixed-errors:share=0.5:first-features:k=8:a"})
+    ('mixed-errors', 'share=0.5', 'first features of a')
+    """
+    rule, base = derived(str(row["supervisor"]))
+    kind, _, parameter = rule.partition(":")
+    if kind == "first-features":
+        return kind, "", base
+    inner, root = derived(base)
+    return kind, parameter, f"first features of {root}" if inner else base
 
 
 def _tag(ax: object, row: Row) -> None:

@@ -42,6 +42,10 @@ class PgrBars(PaperFigure):
     def rows(self, results: FigureData) -> list[Row]:
         return list(results.aggregate)
 
+    def worth(self, rows: Sequence[Row]) -> bool:
+        # beyond, the points are too many for one look
+        return len({pair_of(row) for row in rows}) <= 8
+
     def draw(self, rows: Sequence[Row], models: Models) -> Figure:
         apart = sorted(rows, key=lambda row: bool(row.get("uses_ground_truth")))
         arms = list(by_arm(apart))
