@@ -103,9 +103,10 @@ def names(row: Row, analysis: str) -> Row:
 def agreement(rows: list[Row]) -> list[Row]:
     """Students agree less where the supervisor is wrong, and less the larger they are."""
     found = []
-    for i, row in enumerate(rows):
-        for arm, drop in (("student", 0.0), ("ceiling", 0.12)):
-            base = 0.93 - 0.02 * (i % 5) - drop
+    for row in rows:
+        size, method = list(CEILING).index(row["student"]), list(GAIN).index(row["method"])
+        for arm, drop in (("student", 0.01 * method), ("ceiling", 0.12)):
+            base = 0.93 - 0.02 * size - 0.03 * list(OWN).index(row["supervisor"]) - drop
             for where, value in (
                 ("all", base),
                 ("supervisor right", base + 0.04),

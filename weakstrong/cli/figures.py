@@ -50,12 +50,12 @@ def write_figures(
     if entries:
         data = _with_analyses(results, [kind for entry in entries for kind in entry.analyses])
         for entry in entries:
-            drawn = entry.drawn(data, task)
-            if not drawn:
+            mine = entry.drawn(data, task)
+            if not mine:
                 entry(data, task)  # says what is missing
-            found += drawn
+            found += mine
     else:
-        found = [drawn for drawn in figures_for(results) if task in (None, drawn.task)]
+        found = [one for one in figures_for(results) if task in (None, one.task)]
     if not found:
         raise DataError("nothing to draw: no cell is done; w2s run computes some, w2s status says what is")
     rows, captions = [], ["# Figures\n"]

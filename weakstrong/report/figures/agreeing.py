@@ -87,7 +87,7 @@ def agreement_panels(groups: Mapping[str, Sequence[Row]], models: Models, hue_by
                     marker = "D" if hue_by_method else own
                     points = [measured(x_of[r["student"]], r) for r in tops.values()]
                     ceiling = Look(INK, marker, LINES[2], hollow=True)
-                    series(ax, points, ceiling, f"ceiling and {name}", bars=False)
+                    series(ax, points, ceiling, f"ceiling and {name}")
                 ax.set_ylim(limits(row[end] for row in here for end in ("value", "low", "high")))
                 if i == 0:
                     ax.set_title(words, pad=6 + names_height(x_of))

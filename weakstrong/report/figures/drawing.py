@@ -51,7 +51,6 @@ def series(
     looks: Look,
     label: str,
     where: Transform | None = None,
-    bars: bool = True,
 ) -> None:
     """A line with markers through ``points`` by x, broken where a value is undefined, and its intervals."""
     ordered = sorted(points, key=lambda point: point.x)
@@ -73,7 +72,7 @@ def series(
             zorder=4,
         )
     ends = [p for p in ordered if p.value is not None and p.low is not None and p.high is not None]
-    if bars and ends:
+    if ends:
         lows, highs = [float(p.low or 0) for p in ends], [float(p.high or 0) for p in ends]
         style: dict[str, Any] = {"color": looks.hue, "linewidth": THIN, "alpha": 0.85, "transform": place}
         ax.vlines([p.x for p in ends], lows, highs, label=f"interval of {label}", **style)
