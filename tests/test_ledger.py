@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_results import made_up, small_task
+from made_store import made_up, small_task
 from typer.testing import CliRunner
 
 from weakstrong import stats

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from weakstrong.errors import DataError
-from weakstrong.report.figures import fig3
+from weakstrong.report.figures import Given, curves
 from weakstrong.report.page import ReportData, render_page
 
 Rows = list[dict[str, Any]]
@@ -219,7 +219,7 @@ def test_several_tasks_and_regimes_are_kept_apart() -> None:
     for task in ("t", "u"):
         for regime in ("probe", "finetune"):
             assert page.words.count(f"On {task}, with supervisor a and student c ({regime}),") == 1
-    titles = [ax.get_title(loc="left") for ax in fig3(rows, MODELS, "t").axes[::2]]
+    titles = [ax.get_title(loc="left") for ax in curves(Given(rows, MODELS), "t").axes[::2]]
     assert titles == ["naive (probe)", "confidence (probe)", "naive (finetune)", "confidence (finetune)"]
 
 

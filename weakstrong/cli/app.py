@@ -19,6 +19,7 @@ from weakstrong.cli.options import (
     DeviceOption,
     ExecutorOption,
     ExperimentArgument,
+    FigureFormat,
     FirstOption,
     GroupOption,
     IdOption,
@@ -283,6 +284,34 @@ def analyse(
         show_analyses(names, experiment, store, ResultFormat.JSON if as_json else format)
     else:
         list_analyses(as_json)
+
+
+@app.command()
+def figures(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Figures, e.g. fig3 fig8. Without any: all that the results can fill."),
+    ] = None,
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the files.")] = Path("figures"),
+    format: Annotated[FigureFormat, typer.Option("--format", help="Kind of file.")] = FigureFormat.PDF,
+    task: Annotated[str | None, typer.Option("--task", help="Only figures of this task.")] = None,
+    listing: Annotated[bool, typer.Option("--list", help="List the figures and what each needs.")] = False,
+    experiment: Annotated[
+        Path | None, typer.Option("--experiment", help="An experiment in YAML. Default: all that were run.")
+    ] = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Draw the paper's figures from what a store holds, as PDF, SVG or PNG, with captions in captions.md.
+
+    Example: `w2s figures fig3 fig5 --out paper/figures --format pdf`
+    """
+    from weakstrong.cli.figures import list_figures, write_figures
+
+    if listing:
+        list_figures(as_json)
+    else:
+        write_figures(names or [], out, format, task, experiment, store, as_json)
 
 
 @app.command()

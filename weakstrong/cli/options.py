@@ -28,6 +28,14 @@ class PredictionFormat(StrEnum):
     PARQUET = "parquet"
 
 
+class FigureFormat(StrEnum):
+    """How figures are written."""
+
+    PDF = "pdf"
+    SVG = "svg"
+    PNG = "png"
+
+
 class Regime(StrEnum):
     """How models are trained."""
 

@@ -19,7 +19,7 @@ import jinja2
 from markupsafe import Markup
 
 from weakstrong.errors import DataError
-from weakstrong.report.figures import fig3, pgr_bars, to_svg
+from weakstrong.report.figures import Given, curves, pgr_bars, to_svg
 from weakstrong.report.table import (
     MISSING,
     Row,
@@ -257,12 +257,12 @@ def _pairs(aggregate: Sequence[Row]) -> list[list[Row]]:
 
 
 def _figures(aggregate: Sequence[Row], models: Mapping[str, Any]) -> list[dict[str, Any]]:
-    figures = []
+    figures, given = [], Given(aggregate, models)
     for i, task in enumerate(dict.fromkeys(row["task"] for row in aggregate)):
         pairs = {(row["supervisor"], row["student"]) for row in aggregate if row["task"] == task}
-        bars = to_svg(pgr_bars(aggregate, task), f"b{i}-") if len(pairs) <= BARS_UP_TO else ""
-        curves = to_svg(fig3(aggregate, models, task), f"c{i}-")
-        figures.append({"task": task, "bars": Markup(bars), "curves": Markup(curves)})
+        bars = to_svg(pgr_bars(given, task), f"b{i}-") if len(pairs) <= BARS_UP_TO else ""
+        lines = to_svg(curves(given, task), f"c{i}-")
+        figures.append({"task": task, "bars": Markup(bars), "curves": Markup(lines)})
     return figures
 
 
