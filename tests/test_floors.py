@@ -48,9 +48,9 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("executors",),
     ("schedule",),
     ("report",),
-    ("remembered", "results", "predict"),
+    ("remembered", "results", "explorer", "predict"),
     ("trackers",),
-    ("api", "train", "cli", "__init__"),
+    ("api", "train", "serve", "cli", "__init__"),
 )
 FILES = sorted(PACKAGE.rglob("*.py"))
 
