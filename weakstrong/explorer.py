@@ -29,7 +29,7 @@ ROWS_EACH = 10
 """Rows of each kind (student right, supervisor right) that one result shows at most."""
 TEXT_LENGTH = 400
 """Characters of a text that are shown."""
-TEXT_BUDGET = 1_500_000
+TEXT_BUDGET = 800_000
 """Characters of all rows of a page together; above it every result shows fewer rows."""
 RESULTS_AT_MOST = 400
 """Results that are looked into, first come first; a page of more would be too large to open."""

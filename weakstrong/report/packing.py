@@ -7,13 +7,12 @@ themselves; every array is ``[tag, …]``: tag ≥ 0 is a mapping with the keys 
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from typing import Any
 
 LIST, POOLED = -1, -2
 SHORTEST = 12
-"""Characters of JSON from which a repeated value is worth a place in the pool."""
+"""Characters from which a repeated value is worth a place in the pool."""
 
 
 def packed(value: Any) -> dict[str, Any]:
@@ -52,52 +51,65 @@ def unpacked(form: dict[str, Any]) -> Any:
 
 
 class _Packer:
+    """Equal parts get one number: of a text its words, of a list or mapping the numbers of its parts."""
+
     def __init__(self) -> None:
         self.shapes: dict[tuple[str, ...], int] = {}
         self.pool: list[Any] = []
-        self._texts: dict[int, str] = {}  # JSON by identity: the value is alive while it is packed
-        self._uses: Counter[str] = Counter()
-        self._place: dict[str, int] = {}
+        self._numbers: dict[tuple[Any, ...], int] = {}
+        self._sizes: list[int] = []
+        self._of: dict[int, int] = {}  # by identity: the value is alive while it is packed
+        self._uses: Counter[int] = Counter()
+        self._place: dict[int, int] = {}
 
-    def read(self, value: Any) -> str:
-        """JSON of ``value``, kept for it and for its parts."""
+    def read(self, value: Any) -> tuple[int, int]:
+        """Number and size (about its characters of JSON) of ``value``; those of its parts are kept too."""
         if isinstance(value, dict):
-            text = "{" + ",".join(f"{json.dumps(k)}:{self.read(v)}" for k, v in value.items()) + "}"
+            shape = self.shapes.setdefault(tuple(value), len(self.shapes))
+            parts = [self.read(part) for part in value.values()]
+            number = self._number((shape, *(part for part, _ in parts)), 2 + sum(size + 1 for _, size in parts))
         elif isinstance(value, list):
-            text = "[" + ",".join(map(self.read, value)) + "]"
-        else:
-            text = json.dumps(value)
-            if not isinstance(value, str):
-                return text
-        self._texts[id(value)] = text
-        return text
+            parts = [self.read(part) for part in value]
+            number = self._number((LIST, *(part for part, _ in parts)), 4 + sum(size + 1 for _, size in parts))
+        elif isinstance(value, str):
+            number = self._number(("", value), len(value) + 2)
+        else:  # 1, 1.0 and True are equal to Python, and not to a reader
+            return self._number((type(value).__name__, value), 6), 6
+        self._of[id(value)] = number
+        return number, self._sizes[number]
+
+    def _number(self, key: tuple[Any, ...], size: int) -> int:
+        number = self._numbers.setdefault(key, len(self._sizes))
+        if number == len(self._sizes):
+            self._sizes.append(size)
+        return number
 
     def count(self, value: Any) -> None:
         """Count ``value`` and, the first time, its parts: those of a repeated value are written once anyway."""
         if not isinstance(value, (dict, list, str)):
             return
-        text = self._texts[id(value)]
-        self._uses[text] += 1
-        if self._uses[text] == 1 and not isinstance(value, str):
+        number = self._of[id(value)]
+        self._uses[number] += 1
+        if self._uses[number] == 1 and not isinstance(value, str):
             for part in value.values() if isinstance(value, dict) else value:
                 self.count(part)
 
     def form(self, value: Any) -> Any:
+        """``value`` with references to the pool."""
         if not isinstance(value, (dict, list, str)):
             return value
-        text = self._texts[id(value)]
-        if self._uses[text] < 2 or len(text) < SHORTEST:
+        number = self._of[id(value)]
+        if self._uses[number] < 2 or self._sizes[number] < SHORTEST:
             return self._spelt(value)
-        if text not in self._place:
+        if number not in self._place:
             spelt = self._spelt(value)
-            self._place[text] = len(self.pool)
+            self._place[number] = len(self.pool)
             self.pool.append(spelt)
-        return [POOLED, self._place[text]]
+        return [POOLED, self._place[number]]
 
     def _spelt(self, value: Any) -> Any:
         if isinstance(value, str):
             return value
         if isinstance(value, list):
             return [LIST, *map(self.form, value)]
-        shape = self.shapes.setdefault(tuple(value), len(self.shapes))
-        return [shape, *map(self.form, value.values())]
+        return [self.shapes[tuple(value)], *map(self.form, value.values())]

@@ -29,7 +29,7 @@ const fill = (element, attributes, children) => {
     if (typeof value === "function") element.addEventListener("click", value);
     else if (value !== null && value !== undefined) element.setAttribute(name, value);
   }
-  element.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));
   return element;
 };
 

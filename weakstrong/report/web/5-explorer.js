@@ -104,7 +104,7 @@ const disagreementPart = (entry) => {
   return [
     make("h3", {}, "Where student and supervisor differ"),
     make("p", { class: "hint" }, `Seed ${entry.seed}, ${plural(total, "test row")}. `,
-      "Rows are taken in the order of a hash of their ids, not picked. The truth was sealed away from student and supervisor’s labels; it is shown here for reading only."),
+      "Rows are taken in the order of a hash of their ids, not picked. The truth of these rows was sealed while everything was trained."),
     boxed("Who is right", make("table", { class: "four" },
       make("caption", { class: "hidden" }, "Test rows by who is right"),
       make("thead", {}, make("tr", {}, make("td"), head("supervisor right", "col"), head("supervisor wrong", "col"))),
