@@ -60,9 +60,9 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("executors",),
     ("schedule",),
     ("report",),
-    ("remembered", "results", "cautions", "ledger", "predict"),
+    ("remembered", "results", "cautions", "ledger", "explorer", "predict"),
     ("trackers",),
-    ("api", "train", "cli", "__init__"),
+    ("api", "train", "serve", "cli", "__init__"),
 )
 FILES = sorted(PACKAGE.rglob("*.py"))
 

@@ -14,6 +14,7 @@ import pytest
 
 from weakstrong.errors import DataError
 from weakstrong.report.figures import Given, curves
+from weakstrong.report.packing import unpacked
 from weakstrong.report.page import ReportData, render_page
 
 Rows = list[dict[str, Any]]
@@ -106,7 +107,7 @@ class Page(HTMLParser):
             self.tables.setdefault(self._table, [])
         elif tag == "tr":
             self.tables[self._table].append([])
-        elif tag == "td":
+        elif tag == "td" or (tag == "th" and "data-sort" in found):
             self.tables[self._table][-1].append(("", found.get("data-sort")))
 
     def handle_endtag(self, tag: str) -> None:
@@ -126,7 +127,7 @@ class Page(HTMLParser):
 
     @property
     def data(self) -> Any:
-        return next(json.loads(text) for attrs, text in self.scripts if attrs.get("id") == "data")
+        return next(unpacked(json.loads(text)) for attrs, text in self.scripts if attrs.get("id") == "data")
 
 
 def test_embedded_data_equal_the_input() -> None:
@@ -195,8 +196,8 @@ def test_undefined_pgr_shows_its_reason_and_never_a_number() -> None:
 def test_headline_is_the_first_pair_as_listed() -> None:
     """The best pair on top is a choice after the result."""
     words = Page(render_page(report())).words
-    first = "With supervisor a and student c, naive recovers 40 % [30, 52] of the gap"
-    assert f"{first} between supervisor and ceiling; confidence 67 % [57, 79]." in words
+    first = "With supervisor a and student c, confidence recovers 67 % [57, 79] of the gap"
+    assert f"{first} between supervisor and ceiling; naive 40 % [30, 52]." in words
     others = [
         words.index(f"With supervisor {s} and student {t},")
         for s, t in (("a", "d"), ("b:8", "c"), ("b:8", "d"))
@@ -304,7 +305,7 @@ def test_empty_store_says_so() -> None:
 def test_warnings_and_weak_evidence_are_in_plain_sight() -> None:
     """A warning inside a closed fold, or three seeds that read like a result."""
     text = render_page(report([row | {"n_seeds": 3} for row in ROWS], warnings=["Chosen on the test set."]))
-    section = text[text.index('<section class="warnings"') : text.index("<h2>Figures")]
+    section = text[text.index('<section class="warnings"') : text.index('id="glance-title"')]
     assert "Chosen on the test set." in section
     assert "8 of 8 results rest on fewer than 5 seeds" in section
     assert "<details" not in section

@@ -371,12 +371,15 @@ class Results:
         """What a reader must know before believing the numbers."""
         return cautions(self)
 
-    def page(self, title: str | None = None) -> str:
-        """The results as one self-contained HTML page."""
+    def page(self, title: str | None = None, live: str = "") -> str:
+        """The results as one self-contained HTML page; ``live`` as of `render_page`."""
         from importlib.metadata import version
 
+        from weakstrong.explorer import explored
         from weakstrong.report.page import ReportData, render_page
 
+        groups = self._groups
+        names = [dict(zip(GROUP, key, strict=False)) | {"recipe": _recipe(key)} for key in groups]
         data = ReportData(
             title=title or " · ".join(e.name for e in self.experiments),
             aggregate=self.aggregate,
@@ -388,9 +391,11 @@ class Results:
             experiment=self.experiments[0].to_dict() if len(self.experiments) == 1 else {},
             warnings=self.warnings(),
             findings=self.findings(),
+            explorer=explored(self.store, list(groups.values()), names),
+            analyses=self.analyses,
             version=version("weakstrong"),
         )
-        return render_page(data)
+        return render_page(data, live=live)
 
 
 def _recipe(key: tuple[Any, ...]) -> str:

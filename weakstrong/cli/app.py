@@ -262,6 +262,25 @@ def report(
 
 
 @app.command()
+def serve(
+    store: StoreOption = None,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0: any that is free.")] = 0,
+    host: Annotated[
+        str,
+        typer.Option(
+            "--host", help="Address to listen at. Others than this machine's own are read by others."
+        ),
+    ] = "127.0.0.1",
+    title: Annotated[str | None, typer.Option("--title", help="Heading of the page.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the page of a store in the browser, and keep it up to date while a run fills the store. Ctrl-C ends it."""
+    from weakstrong.cli.serving import serve_page
+
+    serve_page(store, host, port, title, as_json)
+
+
+@app.command()
 def analyse(
     names: Annotated[
         list[str] | None,
