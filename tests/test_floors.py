@@ -60,7 +60,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("executors",),
     ("schedule",),
     ("report",),
-    ("remembered", "results", "cautions", "ledger", "explorer", "predict"),
+    ("remembered", "results", "results_page", "cautions", "ledger", "explorer", "predict"),
     ("trackers",),
     ("api", "train", "serve", "cli", "__init__"),
 )

@@ -373,29 +373,16 @@ class Results:
 
     def page(self, title: str | None = None, live: str = "") -> str:
         """The results as one self-contained HTML page; ``live`` as of `render_page`."""
-        from importlib.metadata import version
+        from weakstrong.results_page import page_of
 
-        from weakstrong.explorer import explored
-        from weakstrong.report.page import ReportData, render_page
+        return page_of(self, title, live)
 
-        groups = self._groups
-        names = [dict(zip(GROUP, key, strict=False)) | {"recipe": _recipe(key)} for key in groups]
-        data = ReportData(
-            title=title or " · ".join(e.name for e in self.experiments),
-            aggregate=self.aggregate,
-            across=self.across,
-            cells=self.cells,
-            models=self.models(),
-            specs=self.specs(),
-            provenance=self.provenance(),
-            experiment=self.experiments[0].to_dict() if len(self.experiments) == 1 else {},
-            warnings=self.warnings(),
-            findings=self.findings(),
-            explorer=explored(self.store, list(groups.values()), names),
-            analyses=self.analyses,
-            version=version("weakstrong"),
-        )
-        return render_page(data, live=live)
+    def groups(self) -> list[tuple[dict[str, Any], list[tuple[Cell, CellSteps]]]]:
+        """The seeds of each result that is done, with the names of `GROUP` and ``recipe``."""
+        return [
+            (dict(zip(GROUP, key, strict=False)) | {"recipe": _recipe(key)}, members)
+            for key, members in self._groups.items()
+        ]
 
 
 def _recipe(key: tuple[Any, ...]) -> str:
