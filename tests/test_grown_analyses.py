@@ -23,7 +23,7 @@ from weakstrong.builders.difficulty import read_difficulty
 from weakstrong.builders.trajectory import build_finetune_trajectory
 from weakstrong.data import Part, make_rows, positions, read_probabilities
 from weakstrong.errors import ConfigError, Stopped
-from weakstrong.experiment import Experiment
+from weakstrong.experiment import Experiment, experiments_in
 from weakstrong.graph import Graph, closure
 from weakstrong.machine import Machine
 from weakstrong.resources import Estimator
@@ -425,3 +425,19 @@ def test_needs_are_known_before_they_run(bench: Bench, kind: str) -> None:
         assert need.flops > measured * 2 / 16
     else:
         assert measured / 2 < need.flops < measured * 2
+
+
+@pytest.mark.parametrize("name", ["fig07", "fig11", "fig13", "fig21", "fig22"])
+def test_recipes_are_planned(tmp_path: Path, name: str) -> None:
+    """A field that was renamed makes a recipe fail for the first user who runs it."""
+    (path,) = (Path(__file__).parents[1] / "recipes").glob(f"{name}_*.yaml")
+    planned = Results(Store(tmp_path), tuple(experiments_in(path)))
+    kinds = {step.name for step in closure(planned.steps())}
+    grown = {
+        "fig07": "finetune_trajectory",
+        "fig11": "finetune",
+        "fig13": "probe_trajectory",
+        "fig21": "easy",
+    }
+    assert grown.get(name, "judge") in kinds
+    assert "w2s run recipes/" + path.name in path.read_text()

@@ -46,7 +46,13 @@ def show_plan(
     graph, cells = Graph(), [cell for experiment in experiments for cell in experiment.cells()]
     name = ", ".join(experiment.name for experiment in experiments)
     made = [graph.cell(cell) for cell in cells]
-    targets = list({s.key: s for m in made for s in (*m.scores(), m.check)}.values())
+    wanted = {s.key: s for m in made for s in (*m.scores(), m.check)}
+    for experiment in experiments:
+        for cell in experiment.cells() if experiment.analyses else ():
+            for analysis in experiment.analyses:
+                if not analysis.refuses(cell):
+                    wanted |= {s.key: s for s in analysis.steps(cell, graph.cell(cell), graph).values()}
+    targets = list(wanted.values())
     steps = closure(targets)
     url = store or default_store()
     exists = "://" in url or Path(url).expanduser().is_dir()
