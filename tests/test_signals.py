@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -154,6 +155,58 @@ def test_workers_end_with_their_driver(experiment: Callable[[Finetune], Path], t
         time.sleep(0.1)
     else:
         pytest.fail("the worker outlived its driver by 20 seconds")
+    assert len(states(store)) == 1
+
+
+def noted(store: Path, share: float = 0.0) -> set[int]:
+    """Processes in which a training is noted as running, with at least this share done."""
+    notes = [json.loads(p.read_text()) for p in (store / ".running").glob("*.json")]
+    return {n["pid"] for n in notes if n["step"] == "finetune" and n["share"] >= share}
+
+
+def another(store: Path, share: float, old: frozenset[int]) -> bool:
+    return bool(noted(store, share) - old)
+
+
+def parent(process: int) -> int:
+    return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def children(process: int) -> set[int]:
+    return set(map(int, Path(f"/proc/{process}/task/{process}/children").read_text().split()))
+
+
+def still(processes: set[int], seconds: float = 20) -> set[int]:
+    """Those that have not ended by then."""
+    deadline = time.monotonic() + seconds
+    left = processes
+    while left and time.monotonic() < deadline:
+        time.sleep(0.05)
+        left = {process for process in left if Path(f"/proc/{process}").exists()}
+    return left
+
+
+def test_a_team_ends_with_whoever_started_it(experiment: Callable[[Finetune], Path], tmp_path: Path) -> None:
+    """Processes of a step that outlive a kill -9 train for nobody, hold its lock, and write into its checkpoints."""
+    path, store = experiment(LONG), tmp_path / "store"
+    run = Run(path, store, "--processes", "2")
+    seen: set[int] = set()
+    # The run gives the work of a dead launcher out again. A worker of a pool is to its team what the driver is here.
+    for victim, share in (("launcher", 0.0), ("driver", 0.001)):
+        run.until(partial(another, store, share, frozenset(seen)))
+        (first,) = noted(store) - seen
+        launcher = parent(first)
+        team = children(launcher)
+        assert len(team) == 2
+        os.kill(launcher if victim == "launcher" else run.process.pid, signal.SIGKILL)
+        if victim == "driver":
+            run.ended()
+            team.add(launcher)
+        left = still(team)
+        for process in left:
+            os.kill(process, signal.SIGKILL)
+        assert not left, f"a team outlived its {victim}"
+        seen |= team
     assert len(states(store)) == 1
 
 

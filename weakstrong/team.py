@@ -6,7 +6,9 @@ The same processes may be started by hand, by Slurm or by Ray Train; every one c
 from __future__ import annotations
 
 import json
+import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -17,7 +19,7 @@ from pathlib import Path
 
 from weakstrong.build import build, call
 from weakstrong.errors import Stopped
-from weakstrong.stopping import stoppable
+from weakstrong.stopping import SAVE_SECONDS, end_with_input, stoppable
 from weakstrong.store import Store
 from weakstrong.training.spec import ProgressCall, Runtime
 from weakstrong.work import LostError, Outcome, Work, answer_from_json, error_to_json, outcomes_to_json
@@ -25,8 +27,8 @@ from weakstrong.work import LostError, Outcome, Work, answer_from_json, error_to
 TEAM_STEPS = frozenset({"finetune", "tune"})
 """Kinds of steps that several processes may share; all others run in one."""
 POLL_SECONDS = 0.2
-SAVE_SECONDS, GRACE_SECONDS, END_SECONDS = 100, 120.0, 10.0
-"""Time that a team has to save its state before torchrun kills it, and before torchrun itself is killed."""
+GRACE_SECONDS, END_SECONDS = 120.0, 10.0
+"""Time until torchrun is killed that was asked to save the team's state, and that was told to end."""
 
 
 def wanted(work: Work) -> bool:
@@ -41,6 +43,9 @@ def run(work: Work, store: Store, runtime: Runtime, log: str = "") -> list[Outco
 
 def launch(work: Work, runtime: Runtime) -> list[Outcome]:
     """Start the team by torchrun on this machine and wait for its answer.
+
+    The processes share one end of a socket as their standard input; the other end is held here. So they learn that
+    this process is gone, however it died, and this one learns that all of them are, when torchrun is.
 
     Raises:
         StoreError: if the store itself failed.
@@ -60,7 +65,9 @@ def launch(work: Work, runtime: Runtime) -> list[Outcome]:
             str(message),
             str(answer),
         ]
-        process = subprocess.Popen(command, start_new_session=True, stdin=subprocess.DEVNULL)
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = subprocess.Popen(command, start_new_session=True, stdin=theirs.fileno())
         try:
             while process.poll() is None:
                 if runtime.should_stop():
@@ -78,9 +85,19 @@ def launch(work: Work, runtime: Runtime) -> list[Outcome]:
                     process.wait(END_SECONDS)
                 process.kill()
                 process.wait()
+            _outlive(ours)
         if answer.exists():
             return answer_from_json(answer.read_text(encoding="utf-8"))
         raise LostError(f"one of {runtime.processes} processes of a step; exit code {process.returncode}")
+
+
+def _outlive(ours: socket.socket) -> None:
+    """Wait for processes whose torchrun was killed: they would hold the step's lock, and work for nobody."""
+    with ours:
+        ours.shutdown(socket.SHUT_WR)
+        ours.settimeout(GRACE_SECONDS)
+        with suppress(OSError):
+            ours.recv(1)
 
 
 def _hear(path: Path, runtime: Runtime) -> None:
@@ -90,7 +107,11 @@ def _hear(path: Path, runtime: Runtime) -> None:
 
 
 def join(message: Path, answer: Path) -> None:
-    """What each process that torchrun started does: take its part, and write the answer if it is the first."""
+    """What each process that torchrun started does: take its part, and write the answer if it is the first.
+
+    It ends when its standard input does, which `launch` holds.
+    """
+    end_with_input(lambda: os.read(0, 1))
     from weakstrong.training.distributed import is_main
 
     last = 0.0
