@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from weakstrong.errors import CorruptResultError, Stopped, StoreError, TrainingError
 from weakstrong.executors.base import Finished, Session
 from weakstrong.graph import closure
-from weakstrong.notes import note_failure
+from weakstrong.notes import clear_dead, note_failure
 from weakstrong.store import Step, Store
 from weakstrong.training.spec import Runtime
 from weakstrong.work import Outcome, Work
@@ -114,6 +114,7 @@ class _Run:
 
     def _start(self) -> None:
         self.store.clean_building()
+        clear_dead(self.store)
         self.executor = self.session.executor
         self.executor.listen(lambda work, share, words: self.tell("progress", list(work.steps), words, share))
         self.needs: Estimator | None = None
@@ -315,6 +316,7 @@ class _Run:
     def _lost(self, finished: Finished) -> None:
         self.report.lost += 1
         self.store.clean_building()
+        clear_dead(self.store)
         self.tell("lost", list(finished.work.steps), finished.lost, 0.0)
         for step in finished.work.steps:
             self.tries[step.key] = self.tries.get(step.key, 0) + 1
