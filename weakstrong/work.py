@@ -116,7 +116,13 @@ def _listed(steps: Sequence[Step]) -> list[dict[str, Any]]:
 
 def _rebuilt(values: dict[str, Any], made: dict[str, Step]) -> Step:
     module, _, name = values["class"].partition(":")
-    kind = getattr(import_module(module), name)
+    try:
+        kind = getattr(import_module(module), name)
+    except Exception as error:  # whatever a module raises when it is imported
+        raise ConfigError(
+            f"{values['class']} of the step {values['title']!r} cannot be imported where it is to run: "
+            f"{type(error).__name__}: {error}"
+        ) from error
     if not (isinstance(kind, type) and issubclass(kind, Spec)):
         raise ConfigError(f"{values['class']} is no spec, so the step {values['title']!r} cannot be rebuilt")
     step = Step(

@@ -1,6 +1,7 @@
 """The other end of an executor: takes work as JSON, builds it, answers as JSON.
 
-    python -m weakstrong.worker                 work on standard input, one message a line; answers on standard output
+    python -m weakstrong.worker                 work on standard input, one message a line; answers on standard output,
+                                                the first that it is ready
     python -m weakstrong.worker FILE ANSWER     one piece of work, as a process of a team where torchrun started it
 
 What a step prints goes to a file of its own. A worker whose driver is gone saves the training's state and ends.
@@ -119,6 +120,8 @@ def serve() -> None:
     with stoppable() as flag:
         threading.Thread(target=read, daemon=True).start()
         worker = Worker(flag)
+        answers.write(json.dumps({"ready": os.getpid()}) + "\n")
+        answers.flush()
         while (message := messages.get()) is not None:
             answer = worker.answer(message, answers)
             if flag.signal is not None:

@@ -12,11 +12,13 @@ import pytest
 
 import weakstrong
 from weakstrong.errors import ConfigError, StoreError
-from weakstrong.executors.base import EXECUTORS, Session
+from weakstrong.executors.base import EXECUTORS, Finished, Session
 from weakstrong.notes import failures
+from weakstrong.resources import Need
 from weakstrong.schedule import TRIES, run_steps
 from weakstrong.store import Step, Store
 from weakstrong.training.spec import Runtime
+from weakstrong.work import Work
 
 ROOT = Path(weakstrong.__file__).parent.parent
 SESSIONS = {
@@ -60,6 +62,12 @@ def threads(jobs, runtime):
     for job in jobs:
         job.summary["threads"] = torch.get_num_threads()
 
+def gpus(jobs, runtime):
+    add(jobs, runtime)
+    for job in jobs:
+        job.summary["gpus"] = os.environ.get("CUDA_VISIBLE_DEVICES")
+    time.sleep(float(job.step.spec.mark or 0))
+
 def refuse(jobs, runtime):
     raise DataError("row 3 is wrong")
 
@@ -78,6 +86,7 @@ def die_once(jobs, runtime):
     add(jobs, runtime)
 
 def die(jobs, runtime):
+    print("the last thing it said", flush=True)
     with open(jobs[0].step.spec.mark, "a") as file:
         file.write("x")
     os.kill(os.getpid(), signal.SIGKILL)
@@ -199,6 +208,8 @@ def test_a_step_that_kills_every_worker_is_given_up(
     report = run_steps([bad, good], store, session=session)
     assert report.computed == 1
     assert f"bad: its worker died {TRIES} times" in report.failed[bad.key]
+    if session.name == "process":
+        assert "the last line of its log: 'the last thing it said'" in report.failed[bad.key]
     assert (tmp_path / "tries").read_text() == "x" * TRIES
     assert failures(store)[bad.key]["error"] == report.failed[bad.key]
 
@@ -231,12 +242,58 @@ def test_what_a_step_prints_goes_to_its_own_file(
     assert "a line" not in capfd.readouterr().out
 
 
+def test_workers_of_a_pool_have_gpus_of_their_own(
+    built: Any, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four trainings on the first of four GPUs, out of memory; a team that sees one; a GPU that an idle worker keeps."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,GPU-5")
+    with Session("process:workers=2") as session:
+        pool = session.executor
+        for turn, (count, gpus) in enumerate([(2, 1), (1, 2), (1, 0), (2, 1)]):
+            steps = [built.step(f"{turn} {i}", "gpus", 0.5 * (count > 1)) for i in range(count)]
+            need = Need(1, gpus, 0, 0.0, 0.0)
+            for step in steps:
+                assert pool.room(need)
+                pool.submit(Work((step,), store.root, Runtime()), store, need)
+            assert pool.room(Need(1, 2, 0, 0.0, 0.0)) == (gpus == 0)
+            ended: list[Finished] = []
+            while len(ended) < count:
+                ended += pool.wait(30)
+            seen = sorted(store.record(step)["summary"]["gpus"] for step in steps)
+            assert seen == {(2, 1): ["4", "GPU-5"], (1, 2): ["4,GPU-5"], (1, 0): [""]}[count, gpus]
+
+
+def test_a_pool_whose_workers_cannot_start_ends_the_run(
+    built: Any, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broken installation told as four deaths of every step, perhaps for want of memory."""
+    (tmp_path / "tokenize.py").write_text("raise ImportError('libfoo.so.1 is not there')")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{ROOT}")
+    with (
+        Session("process:workers=1") as session,
+        pytest.raises(ConfigError, match=r"no worker of the pool can start.*libfoo\.so\.1 is not there"),
+    ):
+        run_steps([built.step("a")], store, session=session)
+
+
+def test_a_step_whose_class_a_worker_cannot_import_ends_the_run(
+    built: Any, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same for code of the user that only the driver has."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    with (
+        Session("process:workers=1") as session,
+        pytest.raises(ConfigError, match=r"executor_builders:Sum of the step 'a' cannot be imported"),
+    ):
+        run_steps([built.step("a")], store, session=session)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         ("proces", "did you mean process"),
         ("process:worker=2", "no option 'worker'; it has workers"),
-        ("process:workers=none", "workers is a number of processes from 1, found 'none'"),
+        ("process:workers=none", "process wants a whole number from 1 for workers, found 'none'"),
         ("process:2", "'2' is not option=value"),
         ("local:workers=2", "no option 'workers'; it has none"),
     ],
