@@ -12,12 +12,14 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 
 from weakstrong.experiment import Experiment
 from weakstrong.graph import Graph
+from weakstrong.schedule import run_steps
 from weakstrong.store import Store
 from weakstrong.training.spec import Finetune
 
@@ -158,10 +160,15 @@ def test_workers_end_with_their_driver(experiment: Callable[[Finetune], Path], t
     assert len(states(store)) == 1
 
 
+def notes(store: Path) -> list[dict[str, Any]]:
+    """Those of trainings that run."""
+    found = [json.loads(p.read_text()) for p in (store / ".running").glob("*.json")]
+    return [n for n in found if n["step"] == "finetune"]
+
+
 def noted(store: Path, share: float = 0.0) -> set[int]:
     """Processes in which a training is noted as running, with at least this share done."""
-    notes = [json.loads(p.read_text()) for p in (store / ".running").glob("*.json")]
-    return {n["pid"] for n in notes if n["step"] == "finetune" and n["share"] >= share}
+    return {n["pid"] for n in notes(store) if n["share"] >= share}
 
 
 def another(store: Path, share: float, old: frozenset[int]) -> bool:
@@ -208,6 +215,53 @@ def test_a_team_ends_with_whoever_started_it(experiment: Callable[[Finetune], Pa
         assert not left, f"a team outlived its {victim}"
         seen |= team
     assert len(states(store)) == 1
+
+
+def test_a_team_of_ray_saves_its_state(experiment: Callable[[Finetune], Path], tmp_path: Path) -> None:
+    """Ray replaces the handler of SIGTERM, and its workers hear no signal: two minutes of training were lost."""
+    path, store = experiment(LONG), tmp_path / "store"
+    cell = Graph().cell(Experiment.from_file(path).cells()[0])
+    assert not run_steps(list(cell.student_fit.inputs.values()), Store(store)).failed
+    run = Run(path, store, "--executor", "ray", "--processes", "2")
+    run.until(training_is_noted(store), 240)
+    run.process.send_signal(signal.SIGTERM)
+    assert run.ended() == 128 + signal.SIGTERM, run.said()
+    assert "Traceback" not in run.said()
+    assert len(states(store)) >= 1
+    assert not notes(store)
+
+
+def test_a_job_at_its_time_limit_goes_on_in_the_next(
+    experiment: Callable[[Finetune], Path], tmp_path: Path
+) -> None:
+    """Slurm's warning before the limit that loses the training's state, or counts as a death."""
+    from safetensors import safe_open
+
+    path, store = experiment(LONG), tmp_path / "store"
+    cell = Graph().cell(Experiment.from_file(path).cells()[0])
+    assert not run_steps(list(cell.student_fit.inputs.values()), Store(store)).failed  # each would be a job
+    run = Run(path, store, "--executor", f"slurm:cluster=local,folder={tmp_path / 'jobs'}")
+    run.until(training_is_noted(store), 240)
+    # Student and ceiling train at once.
+    first = next(n for n in notes(store) if n["share"] > 0)
+    os.kill(first["pid"], signal.SIGUSR2)
+
+    def next_job() -> list[dict[str, Any]]:
+        return [
+            n
+            for n in notes(store)
+            if n["key"] == first["key"] and n["pid"] != first["pid"] and n["share"] > 0
+        ]
+
+    run.until(lambda: bool(next_job()), 240)
+    with safe_open(store / ".scratch" / first["key"] / "state.safetensors", "pt") as file:
+        saved = json.loads(file.metadata()["meta"])["step"]
+    assert int(next_job()[0]["words"].split()[1].partition("/")[0]) > saved > 0
+    assert "its state is saved; it goes on in another job" in run.said()
+    jobs = noted(store)
+    run.process.send_signal(signal.SIGTERM)
+    assert run.ended() == 128 + signal.SIGTERM
+    assert not still(jobs)
 
 
 def test_a_store_that_is_removed_under_a_run_is_said(

@@ -42,7 +42,7 @@ class StopFlag:
             return
         self.signal = number
         stopped = Stopped(f"stopped by {signal.Signals(number).name}")
-        stopped.signal = number
+        stopped.signal, stopped.saved = number, False
         raise stopped
 
 

@@ -15,7 +15,7 @@ from weakstrong.redact import without_secrets
 from weakstrong.registry import Registry
 from weakstrong.stopping import StopFlag, stoppable
 from weakstrong.store import Store
-from weakstrong.work import LostError, Outcome, Work, answer_from_json
+from weakstrong.work import LostError, Outcome, PausedError, Work, answer_from_json
 
 if TYPE_CHECKING:
     from weakstrong.resources import Need
@@ -34,12 +34,16 @@ class Finished:
         work: as it was submitted.
         outcomes: one for each step; empty if the worker died.
         lost: how the worker died (a signal, a node that went away), or "".
+        stopped: how it was stopped with the state of the work saved (a time limit), or "".
+        share: of the work, in [0, 1], that was done by then.
         log: file with what it printed, or "".
     """
 
     work: Work
     outcomes: list[Outcome] = field(default_factory=list)
     lost: str = ""
+    stopped: str = ""
+    share: float = 0.0
     log: str = ""
 
 
@@ -159,6 +163,8 @@ def finished(work: Work, answer: str, log: str = "") -> Finished:
         return Finished(work, answer_from_json(answer), log=log)
     except LostError as error:
         return Finished(work, lost=str(error), log=log)
+    except PausedError as error:
+        return Finished(work, stopped=str(error), share=error.share, log=log)
 
 
 def last_line(log: str) -> str:
