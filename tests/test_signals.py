@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -17,12 +18,14 @@ from typing import Any
 import polars as pl
 import pytest
 
+from weakstrong.executors.base import Session
 from weakstrong.experiment import Experiment
 from weakstrong.graph import Graph
 from weakstrong.schedule import run_steps
 from weakstrong.store import Store
-from weakstrong.training.spec import Finetune
+from weakstrong.training.spec import Finetune, Runtime
 
+Signalled = Callable[[str, Runtime, signal.Signals, bool], list[float]]
 Tiny = Callable[..., Path]
 MakeRows = Callable[..., tuple[list[str], list[int]]]
 LONG = Finetune(epochs=400, batch_rows=4, learning_rate=1e-3, precision="fp32", evaluations=1)
@@ -217,51 +220,59 @@ def test_a_team_ends_with_whoever_started_it(experiment: Callable[[Finetune], Pa
     assert len(states(store)) == 1
 
 
-def test_a_team_of_ray_saves_its_state(experiment: Callable[[Finetune], Path], tmp_path: Path) -> None:
-    """Ray replaces the handler of SIGTERM, and its workers hear no signal: two minutes of training were lost."""
-    path, store = experiment(LONG), tmp_path / "store"
-    cell = Graph().cell(Experiment.from_file(path).cells()[0])
-    assert not run_steps(list(cell.student_fit.inputs.values()), Store(store)).failed
-    run = Run(path, store, "--executor", "ray", "--processes", "2")
-    run.until(training_is_noted(store), 240)
-    run.process.send_signal(signal.SIGTERM)
-    assert run.ended() == 128 + signal.SIGTERM, run.said()
-    assert "Traceback" not in run.said()
-    assert len(states(store)) >= 1
-    assert not notes(store)
+@pytest.fixture
+def signalled(experiment: Callable[[Finetune], Path], tmp_path: Path) -> Signalled:
+    """``signalled(executor, runtime, number)``: train, send the process that trains or this one a signal, and stop."""
+    path, store = experiment(LONG), Store(tmp_path / "store")
+    fit = Graph().cell(Experiment.from_file(path).cells()[0]).student_fit
+    assert not run_steps(list(fit.inputs.values()), store).failed
+
+    def run(executor: str, runtime: Runtime, number: signal.Signals, own: bool) -> list[float]:
+        stopped: list[float] = []
+
+        def hear(event: str, steps: object, words: str, share: float) -> None:
+            if event == "stopped":
+                stopped.append(share)
+                raise KeyboardInterrupt
+            assert event != "lost", words
+
+        def send() -> None:
+            deadline = time.monotonic() + 300
+            while not training_is_noted(Path(store.root))() and time.monotonic() < deadline:
+                time.sleep(0.05)
+            os.kill(os.getpid() if own else notes(Path(store.root))[0]["pid"], number)
+
+        with Session(executor) as session:
+            sender = threading.Thread(target=send)
+            sender.start()
+            with pytest.raises(KeyboardInterrupt):
+                run_steps([fit], store, runtime, hear, session)
+            sender.join()
+        return stopped
+
+    return run
 
 
-def test_a_job_at_its_time_limit_goes_on_in_the_next(
-    experiment: Callable[[Finetune], Path], tmp_path: Path
-) -> None:
-    """Slurm's warning before the limit that loses the training's state, or counts as a death."""
+def saved_step(store: Path) -> int:
     from safetensors import safe_open
 
-    path, store = experiment(LONG), tmp_path / "store"
-    cell = Graph().cell(Experiment.from_file(path).cells()[0])
-    assert not run_steps(list(cell.student_fit.inputs.values()), Store(store)).failed  # each would be a job
-    run = Run(path, store, "--executor", f"slurm:cluster=local,folder={tmp_path / 'jobs'}")
-    run.until(training_is_noted(store), 240)
-    # Student and ceiling train at once.
-    first = next(n for n in notes(store) if n["share"] > 0)
-    os.kill(first["pid"], signal.SIGUSR2)
+    (state,) = states(store)
+    with safe_open(state, "pt") as file:
+        return int(json.loads(file.metadata()["meta"])["step"])
 
-    def next_job() -> list[dict[str, Any]]:
-        return [
-            n
-            for n in notes(store)
-            if n["key"] == first["key"] and n["pid"] != first["pid"] and n["share"] > 0
-        ]
 
-    run.until(lambda: bool(next_job()), 240)
-    with safe_open(store / ".scratch" / first["key"] / "state.safetensors", "pt") as file:
-        saved = json.loads(file.metadata()["meta"])["step"]
-    assert int(next_job()[0]["words"].split()[1].partition("/")[0]) > saved > 0
-    assert "its state is saved; it goes on in another job" in run.said()
-    jobs = noted(store)
-    run.process.send_signal(signal.SIGTERM)
-    assert run.ended() == 128 + signal.SIGTERM
-    assert not still(jobs)
+def test_a_team_of_ray_saves_its_state(signalled: Signalled, tmp_path: Path) -> None:
+    """Ray replaces the handler of SIGTERM, and its workers hear no signal: two minutes of training were lost."""
+    signalled("ray", Runtime(processes=2, checkpoint_seconds=1e6), signal.SIGTERM, True)
+    assert saved_step(tmp_path / "store") > 0
+    assert not notes(tmp_path / "store")
+
+
+def test_a_job_at_its_time_limit_saves_its_state(signalled: Signalled, tmp_path: Path) -> None:
+    """Slurm's warning before the limit that loses the training's state, or that the scheduler takes for a death."""
+    executor = f"slurm:cluster=local,folder={tmp_path / 'jobs'}"
+    (share,) = signalled(executor, Runtime(checkpoint_seconds=1e6), signal.SIGUSR2, False)
+    assert saved_step(tmp_path / "store") == round(share * LONG.epochs * 32 / LONG.batch_rows) > 0
 
 
 def test_a_store_that_is_removed_under_a_run_is_said(

@@ -263,11 +263,11 @@ def test_a_time_limit_is_no_death_while_there_is_progress(
 ) -> None:
     """A training of ten hours in jobs of two, given up after four; one that never comes further, tried for ever."""
     heard: list[str] = []
-    step = built.step("long", "time_limit", f"{tmp_path / 'tries'}|0.25 0.5 0.5")
+    step = built.step("long", "time_limit", f"{tmp_path / 'tries'}|0.5 0.5")
     report = run_steps([step], store, listener=lambda event, steps, *_: heard.append(event), session=session)
     assert (report.computed, report.failed, report.lost) == (1, {}, 1)
-    assert [event for event in heard if event in ("stopped", "lost")] == ["stopped", "stopped", "lost"]
-    assert (tmp_path / "tries").read_text() == "xxxx"
+    assert [event for event in heard if event in ("stopped", "lost")] == ["stopped", "lost"]
+    assert (tmp_path / "tries").read_text() == "xxx"
 
 
 def test_a_step_has_the_threads_that_the_run_asks_for(built: Any, session: Session, store: Store) -> None:
