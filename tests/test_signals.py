@@ -8,18 +8,24 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 
+from weakstrong.executors.base import Session
 from weakstrong.experiment import Experiment
 from weakstrong.graph import Graph
+from weakstrong.schedule import run_steps
 from weakstrong.store import Store
-from weakstrong.training.spec import Finetune
+from weakstrong.training.spec import Finetune, Runtime
 
+Signalled = Callable[[str, Runtime, signal.Signals, bool], list[float]]
 Tiny = Callable[..., Path]
 MakeRows = Callable[..., tuple[list[str], list[int]]]
 LONG = Finetune(epochs=400, batch_rows=4, learning_rate=1e-3, precision="fp32", evaluations=1)
@@ -155,6 +161,118 @@ def test_workers_end_with_their_driver(experiment: Callable[[Finetune], Path], t
     else:
         pytest.fail("the worker outlived its driver by 20 seconds")
     assert len(states(store)) == 1
+
+
+def notes(store: Path) -> list[dict[str, Any]]:
+    """Those of trainings that run."""
+    found = [json.loads(p.read_text()) for p in (store / ".running").glob("*.json")]
+    return [n for n in found if n["step"] == "finetune"]
+
+
+def noted(store: Path, share: float = 0.0) -> set[int]:
+    """Processes in which a training is noted as running, with at least this share done."""
+    return {n["pid"] for n in notes(store) if n["share"] >= share}
+
+
+def another(store: Path, share: float, old: frozenset[int]) -> bool:
+    return bool(noted(store, share) - old)
+
+
+def parent(process: int) -> int:
+    return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def children(process: int) -> set[int]:
+    return set(map(int, Path(f"/proc/{process}/task/{process}/children").read_text().split()))
+
+
+def still(processes: set[int], seconds: float = 20) -> set[int]:
+    """Those that have not ended by then."""
+    deadline = time.monotonic() + seconds
+    left = processes
+    while left and time.monotonic() < deadline:
+        time.sleep(0.05)
+        left = {process for process in left if Path(f"/proc/{process}").exists()}
+    return left
+
+
+def test_a_team_ends_with_whoever_started_it(experiment: Callable[[Finetune], Path], tmp_path: Path) -> None:
+    """Processes of a step that outlive a kill -9 train for nobody, hold its lock, and write into its checkpoints."""
+    path, store = experiment(LONG), tmp_path / "store"
+    run = Run(path, store, "--processes", "2")
+    seen: set[int] = set()
+    # The run gives the work of a dead launcher out again. A worker of a pool is to its team what the driver is here.
+    for victim, share in (("launcher", 0.0), ("driver", 0.001)):
+        run.until(partial(another, store, share, frozenset(seen)))
+        (first,) = noted(store) - seen
+        launcher = parent(first)
+        team = children(launcher)
+        assert len(team) == 2
+        os.kill(launcher if victim == "launcher" else run.process.pid, signal.SIGKILL)
+        if victim == "driver":
+            run.ended()
+            team.add(launcher)
+        left = still(team)
+        for process in left:
+            os.kill(process, signal.SIGKILL)
+        assert not left, f"a team outlived its {victim}"
+        seen |= team
+    assert len(states(store)) == 1
+
+
+@pytest.fixture
+def signalled(experiment: Callable[[Finetune], Path], tmp_path: Path) -> Signalled:
+    """``signalled(executor, runtime, number)``: train, send the process that trains or this one a signal, and stop."""
+    path, store = experiment(LONG), Store(tmp_path / "store")
+    fit = Graph().cell(Experiment.from_file(path).cells()[0]).student_fit
+    assert not run_steps(list(fit.inputs.values()), store).failed
+
+    def run(executor: str, runtime: Runtime, number: signal.Signals, own: bool) -> list[float]:
+        stopped: list[float] = []
+
+        def hear(event: str, steps: object, words: str, share: float) -> None:
+            if event == "stopped":
+                stopped.append(share)
+                raise KeyboardInterrupt
+            assert event != "lost", words
+
+        def send() -> None:
+            deadline = time.monotonic() + 300
+            while not training_is_noted(Path(store.root))() and time.monotonic() < deadline:
+                time.sleep(0.05)
+            os.kill(os.getpid() if own else notes(Path(store.root))[0]["pid"], number)
+
+        with Session(executor) as session:
+            sender = threading.Thread(target=send)
+            sender.start()
+            with pytest.raises(KeyboardInterrupt):
+                run_steps([fit], store, runtime, hear, session)
+            sender.join()
+        return stopped
+
+    return run
+
+
+def saved_step(store: Path) -> int:
+    from safetensors import safe_open
+
+    (state,) = states(store)
+    with safe_open(state, "pt") as file:
+        return int(json.loads(file.metadata()["meta"])["step"])
+
+
+def test_a_team_of_ray_saves_its_state(signalled: Signalled, tmp_path: Path) -> None:
+    """Ray replaces the handler of SIGTERM, and its workers hear no signal: two minutes of training were lost."""
+    signalled("ray", Runtime(processes=2, checkpoint_seconds=1e6), signal.SIGTERM, True)
+    assert saved_step(tmp_path / "store") > 0
+    assert not notes(tmp_path / "store")
+
+
+def test_a_job_at_its_time_limit_saves_its_state(signalled: Signalled, tmp_path: Path) -> None:
+    """Slurm's warning before the limit that loses the training's state, or that the scheduler takes for a death."""
+    executor = f"slurm:cluster=local,folder={tmp_path / 'jobs'}"
+    (share,) = signalled(executor, Runtime(checkpoint_seconds=1e6), signal.SIGUSR2, False)
+    assert saved_step(tmp_path / "store") == round(share * LONG.epochs * 32 / LONG.batch_rows) > 0
 
 
 def test_a_store_that_is_removed_under_a_run_is_said(

@@ -12,6 +12,7 @@ import pytest
 from store_cases import build, change, end, heard, start, step, stored
 
 from weakstrong.errors import ConfigError, CorruptResultError, RecipeMismatchError, StoreError
+from weakstrong.notes import clear_dead, running
 from weakstrong.store import Store
 from weakstrong.store_records import SEAL, seal
 
@@ -225,6 +226,22 @@ for value in range(12):
         assert store.damage("number", step(value).key) == ""
     assert len(stored(store)) == 12 * 5  # the other's files are gone
     assert winners <= {"a", "b"}
+
+
+def test_a_note_of_a_dead_process_goes_and_one_of_a_living_stays(shared: str) -> None:
+    """A driver killed yesterday, of another host or with a process number that lives again, shown as running for ever."""
+    note = {"key": step(1).key, "started": 1.0, "heard": 1.0, "beats": 3, "host": "elsewhere", "pid": 1}
+    holding = start("lock = Store(sys.argv[1]).try_lock(step(1)); say(bool(lock)); time.sleep(60)", shared)
+    assert heard(holding) == "True"
+    store = Store(shared)
+    store.write_note("running", note["key"], note)
+    store.write_note("running", step(2).key, note | {"key": step(2).key})
+    assert [n["key"] for n in clear_dead(store)] == [step(2).key]
+    assert running(store) == [note]
+    holding.send_signal(signal.SIGKILL)
+    holding.communicate()
+    assert clear_dead(store) == [note]
+    assert running(Store(shared)) == []
 
 
 def test_only_one_machine_holds_a_step_and_a_dead_one_frees_it(shared: str, tmp_path: Path) -> None:

@@ -68,10 +68,12 @@ class TrainingError(WeakStrongError, ArithmeticError):
 
 
 class Stopped(KeyboardInterrupt):
-    """A step was asked to stop (SIGTERM, Ctrl-C) and saved its state; the same command continues there.
+    """A step was asked to stop (SIGTERM, Ctrl-C) and saved its state if it has one; the same command continues there.
 
     Attributes:
         signal: number of the signal that asked.
+        saved: whether it did; what was not training, or was asked twice, ended at once.
     """
 
     signal = 2
+    saved = True

@@ -43,7 +43,9 @@ class Machine:
         best of 0.15 seconds, times the share that model steps reach; it is measured once per process.
         """
         cpus, memory = cgroup_limits()
-        return cls(max(1, math.ceil(min(_cores(), cpus))), _gpus(), int(min(_memory(), memory)), _speed())
+        return cls(
+            max(1, math.ceil(min(_cores(), cpus))), len(gpu_names()), int(min(_memory(), memory)), _speed()
+        )
 
 
 def _cores() -> int:
@@ -55,12 +57,13 @@ def _memory() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def _gpus() -> int:
+def gpu_names() -> tuple[str, ...]:
+    """GPUs that this process may see, each as ``CUDA_VISIBLE_DEVICES`` names it."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is not None:
-        return len([part for part in named.split(",") if part.strip() not in ("", "-1")])
+        return tuple(part.strip() for part in named.split(",") if part.strip() not in ("", "-1"))
     driver = Path("/proc/driver/nvidia/gpus")
-    return len(list(driver.iterdir())) if driver.is_dir() else 0
+    return tuple(str(i) for i in range(len(list(driver.iterdir())))) if driver.is_dir() else ()
 
 
 def cgroup_limits(

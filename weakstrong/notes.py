@@ -5,6 +5,7 @@ They name hosts and processes, so they are no part of a result; a running note g
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import threading
@@ -14,7 +15,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from weakstrong.errors import WeakStrongError
+from weakstrong.errors import StoreError, WeakStrongError
 from weakstrong.redact import without_secrets
 from weakstrong.store import Step, Store
 
@@ -50,23 +51,21 @@ def failures(store: Store) -> dict[str, dict[str, Any]]:
 def running(store: Store) -> list[dict[str, Any]]:
     """Notes on steps that are being built, oldest first: ``title``, ``host``, ``pid``, ``started``, ``heard``, ``share``, …
 
-    ``alive`` is False where the process has died on this machine; of another machine nobody knows, and ``heard`` says
-    when it last wrote.
+    A process that died is here until `clear_dead`; of one on another machine, in a store on object storage, nobody knows,
+    and ``heard`` says when it last wrote.
     """
-    notes = [note | {"alive": _is_alive(note)} for note in store.read_notes("running").values()]
-    return sorted(notes, key=lambda note: float(note["started"]))
+    return sorted(store.read_notes("running").values(), key=lambda note: float(note["started"]))
 
 
-def _is_alive(note: dict[str, Any]) -> bool:
-    if note["host"] != platform.node():
-        return True
-    try:
-        os.kill(int(note["pid"]), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+def clear_dead(store: Store) -> list[dict[str, Any]]:
+    """Remove notes on steps that nobody builds, whose processes died without a word; returns them, oldest first."""
+    suspects = {n["key"]: n["beats"] for n in running(store) if not store.is_building(n["key"])}
+    # What has ended in order since then took its note along.
+    dead = [n for n in running(store) if suspects.get(n["key"]) == n["beats"]] if suspects else []
+    for note in dead:
+        with contextlib.suppress(StoreError):  # it only tells people
+            store.remove_note("running", note["key"])
+    return dead
 
 
 def where() -> dict[str, Any]:

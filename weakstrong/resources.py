@@ -62,6 +62,7 @@ class Need:
             where several share the step. Of a step on a GPU this is the host's.
         flops: floating-point operations of its matrix products.
         seconds: at the machine's speed.
+        processes: that share the step, with an equal part of cores, GPUs and memory each.
     """
 
     cpus: int
@@ -69,6 +70,7 @@ class Need:
     memory: int
     flops: float
     seconds: float
+    processes: int = 1
 
 
 class Estimator:
@@ -259,7 +261,7 @@ class Estimator:
             cpus = max(1, machine.cpus // max(1, machine.gpus)) * team
         if runtime.threads is not None:
             cpus = runtime.threads * team
-        return Need(min(cpus, machine.cpus), team if on_gpu else 0, int(memory * team), flops, seconds)
+        return Need(min(cpus, machine.cpus), team if on_gpu else 0, int(memory * team), flops, seconds, team)
 
     def _speed(self, kind: str, team: int) -> float:
         """FLOPs per second of a kind of model step; processes that share a CPU are no faster than one."""
@@ -316,6 +318,7 @@ def _one_by_one(needs: Sequence[Need]) -> Need:
         max(n.memory for n in needs),
         sum(n.flops for n in needs),
         sum(n.seconds for n in needs),
+        max(n.processes for n in needs),
     )
 
 

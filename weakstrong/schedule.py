@@ -9,14 +9,14 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from weakstrong.errors import CorruptResultError, Stopped, StoreError, TrainingError
 from weakstrong.executors.base import Finished, Session
 from weakstrong.graph import closure
-from weakstrong.notes import note_failure
+from weakstrong.notes import clear_dead, note_failure
 from weakstrong.store import Step, Store
 from weakstrong.training.spec import Runtime
 from weakstrong.work import Outcome, Work
@@ -32,7 +32,9 @@ TRIES = 4
 REPAIRS = 2
 """How often one result is computed anew in a run because its files were damaged."""
 
-Event = Literal["cached", "started", "progress", "done", "failed", "skipped", "waiting", "lost", "damaged"]
+Event = Literal[
+    "cached", "started", "progress", "done", "failed", "skipped", "waiting", "lost", "stopped", "damaged"
+]
 Listener = Callable[[Event, Sequence[Step], str, float], None]
 
 
@@ -96,6 +98,7 @@ class _Run:
         self.report = RunReport()
         self.tries: dict[str, int] = {}
         self.repairs: dict[str, int] = {}
+        self.shares: dict[str, float] = {}
 
     def all(self, targets: Sequence[Step]) -> None:
         self.targets = targets
@@ -114,6 +117,7 @@ class _Run:
 
     def _start(self) -> None:
         self.store.clean_building()
+        clear_dead(self.store)
         self.executor = self.session.executor
         self.executor.listen(lambda work, share, words: self.tell("progress", list(work.steps), words, share))
         self.needs: Estimator | None = None
@@ -269,6 +273,9 @@ class _Run:
         if finished.lost:
             self._lost(finished)
             return
+        if finished.stopped:
+            self._stopped(finished)
+            return
         again = False
         for outcome in finished.outcomes:
             step = steps[outcome.key]
@@ -312,9 +319,21 @@ class _Run:
                 self.tell("skipped", [step], "", 0.0)
                 stack.extend(self.children.get(step.key, ()))
 
+    def _stopped(self, finished: Finished) -> None:
+        """Work whose state was saved goes on where it was; if it came no further than at its last stop, it died."""
+        first = finished.work.steps[0].key
+        if finished.share <= self.shares.get(first, 0.0):
+            self._lost(replace(finished, lost=f"{finished.stopped}, no further than before"))
+            return
+        self.shares[first] = finished.share
+        self.tell("stopped", list(finished.work.steps), finished.stopped, finished.share)
+        for step in finished.work.steps:
+            self._ready(step)
+
     def _lost(self, finished: Finished) -> None:
         self.report.lost += 1
         self.store.clean_building()
+        clear_dead(self.store)
         self.tell("lost", list(finished.work.steps), finished.lost, 0.0)
         for step in finished.work.steps:
             self.tries[step.key] = self.tries.get(step.key, 0) + 1

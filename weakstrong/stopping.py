@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 from weakstrong.errors import Stopped
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SAVE_SECONDS = 100
+"""Time that a training has to save its state once what started it is gone."""
 
 
 class StopFlag:
@@ -38,7 +42,7 @@ class StopFlag:
             return
         self.signal = number
         stopped = Stopped(f"stopped by {signal.Signals(number).name}")
-        stopped.signal = number
+        stopped.signal, stopped.saved = number, False
         raise stopped
 
 
@@ -55,3 +59,19 @@ def stoppable(flag: StopFlag | None = None) -> Iterator[StopFlag]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def end_with_input(read: Callable[[], object], patience: float = SAVE_SECONDS) -> None:
+    """Tie this process to the one that holds the other end of its standard input, which no kill can keep open.
+
+    When ``read`` comes back this process gets SIGTERM, as from a spot machine; one that still lives ``patience`` seconds
+    later waits for processes that are gone, and is ended.
+    """
+
+    def watch() -> None:
+        read()
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(patience)
+        os._exit(128 + signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True, name="end-with-input").start()

@@ -18,7 +18,7 @@ from uuid import uuid4
 
 from weakstrong.errors import CorruptResultError, RecipeMismatchError
 from weakstrong.store_cache import cache_bytes as cache_limit
-from weakstrong.store_locks import DEAD_SECONDS, Hold, left_behind, session_for, take
+from weakstrong.store_locks import DEAD_SECONDS, Hold, is_held, left_behind, session_for, take
 from weakstrong.store_notes import Notes
 from weakstrong.store_place import Place
 from weakstrong.store_records import (
@@ -244,6 +244,16 @@ class Store:
             return take(self.session, self.work / ".locks", step.key)
         except OSError as error:
             raise self.place.explain(error) from error
+
+    def is_building(self, key: str) -> bool:
+        """Whether a living process holds the right to build the step ``key``.
+
+        On object storage a process of another machine counts as alive until its lease is found void (`try_lock`, gc).
+
+        Raises:
+            StoreError: if a remote store does not answer.
+        """
+        return is_held(self.session, self.work / ".locks", key)
 
     def release(self, step: Step, lock: Hold) -> None:
         """Give the lock back and remove its file once the result exists."""

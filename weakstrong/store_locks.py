@@ -281,6 +281,24 @@ def take(session: Session, folder: Path, key: str) -> Hold | None:
     return None
 
 
+def is_held(session: Session, folder: Path, key: str) -> bool:
+    """Whether somebody has the right to build the step ``key``, as far as can be told at once.
+
+    Raises:
+        StoreError: if the store does not answer.
+    """
+    if not is_free(folder / f"{key}.lock"):
+        return True
+    if session.place is None:
+        return False
+    try:
+        name = holder(session.place.read(session.place.path(".leases", f"{key}.json")))
+    except FileNotFoundError:
+        return False
+    # A process of this machine held the lock file too, so it is dead; its session's file says that it was one.
+    return not _lock_path(folder, name).exists() and not session.is_dead(name)
+
+
 def _is_void(session: Session, place: Place, lease: str, mine: bytes) -> bool:
     """Whether a lease is of a dead process; it is gone then."""
     try:

@@ -6,18 +6,22 @@ The same processes may be started by hand, by Slurm or by Ray Train; every one c
 from __future__ import annotations
 
 import json
+import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
 from weakstrong.build import build, call
-from weakstrong.errors import Stopped
-from weakstrong.stopping import stoppable
+from weakstrong.errors import ConfigError, Stopped, StoreError
+from weakstrong.notes import note_failure, words_of
+from weakstrong.stopping import SAVE_SECONDS, StopFlag, end_with_input, stoppable
 from weakstrong.store import Store
 from weakstrong.training.spec import ProgressCall, Runtime
 from weakstrong.work import LostError, Outcome, Work, answer_from_json, error_to_json, outcomes_to_json
@@ -25,8 +29,8 @@ from weakstrong.work import LostError, Outcome, Work, answer_from_json, error_to
 TEAM_STEPS = frozenset({"finetune", "finetune_trajectory", "tune"})
 """Kinds of steps that several processes may share; all others run in one."""
 POLL_SECONDS = 0.2
-SAVE_SECONDS, GRACE_SECONDS, END_SECONDS = 100, 120.0, 10.0
-"""Time that a team has to save its state before torchrun kills it, and before torchrun itself is killed."""
+GRACE_SECONDS, END_SECONDS = 120.0, 10.0
+"""Time until torchrun is killed that was asked to save the team's state, and that was told to end."""
 
 
 def wanted(work: Work) -> bool:
@@ -41,6 +45,9 @@ def run(work: Work, store: Store, runtime: Runtime, log: str = "") -> list[Outco
 
 def launch(work: Work, runtime: Runtime) -> list[Outcome]:
     """Start the team by torchrun on this machine and wait for its answer.
+
+    The processes share one end of a socket as their standard input; the other end is held here. So they learn that
+    this process is gone, however it died, and this one learns that all of them are, when torchrun is.
 
     Raises:
         StoreError: if the store itself failed.
@@ -60,7 +67,9 @@ def launch(work: Work, runtime: Runtime) -> list[Outcome]:
             str(message),
             str(answer),
         ]
-        process = subprocess.Popen(command, start_new_session=True, stdin=subprocess.DEVNULL)
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = subprocess.Popen(command, start_new_session=True, stdin=theirs.fileno())
         try:
             while process.poll() is None:
                 if runtime.should_stop():
@@ -78,9 +87,19 @@ def launch(work: Work, runtime: Runtime) -> list[Outcome]:
                     process.wait(END_SECONDS)
                 process.kill()
                 process.wait()
+            _outlive(ours)
         if answer.exists():
             return answer_from_json(answer.read_text(encoding="utf-8"))
         raise LostError(f"one of {runtime.processes} processes of a step; exit code {process.returncode}")
+
+
+def _outlive(ours: socket.socket) -> None:
+    """Wait for processes whose torchrun was killed: they would hold the step's lock, and work for nobody."""
+    with ours:
+        ours.shutdown(socket.SHUT_WR)
+        ours.settimeout(GRACE_SECONDS)
+        with suppress(OSError):
+            ours.recv(1)
 
 
 def _hear(path: Path, runtime: Runtime) -> None:
@@ -90,7 +109,11 @@ def _hear(path: Path, runtime: Runtime) -> None:
 
 
 def join(message: Path, answer: Path) -> None:
-    """What each process that torchrun started does: take its part, and write the answer if it is the first."""
+    """What each process that torchrun started does: take its part, and write the answer if it is the first.
+
+    It ends when its standard input does, which `launch` holds.
+    """
+    end_with_input(lambda: os.read(0, 1))
     from weakstrong.training.distributed import is_main
 
     last = 0.0
@@ -103,31 +126,57 @@ def join(message: Path, answer: Path) -> None:
             half.write_text(json.dumps({"share": done / total if total else 1.0, "words": words}))
             half.replace(answer.with_suffix(".progress"))
 
-    text = member(message.read_text(encoding="utf-8"), tell)
-    if text is not None:
+    def leave(text: str) -> None:
         half = answer.with_suffix(".half")
         half.write_text(text, encoding="utf-8")
         half.replace(answer)
 
+    with suppress(LostError):
+        member(message.read_text(encoding="utf-8"), leave, tell)
 
-def member(message: str, tell: ProgressCall | None = None) -> str | None:
-    """Take part in the work of ``message``; the answer's text from the first process, None from the others."""
+
+def member(
+    message: str,
+    leave: Callable[[str], None],
+    tell: ProgressCall | None = None,
+    flag: StopFlag | None = None,
+) -> None:
+    """Take part in the work of ``message``; the first process hands the answer to ``leave``.
+
+    Raises:
+        LostError: in the first process, its answer given, if the others may wait for it for ever; whoever started
+            them is to end them.
+        Stopped: on all of them, once ``flag`` or a signal asks, with the training's state saved.
+    """
     from weakstrong.training.distributed import from_main, group, is_main
 
-    work = Work.from_json(message)
-    with stoppable() as flag, group(work.runtime.device):
-        runtime = replace(work.runtime, stopping=flag, progress=tell)
+    try:
+        work = Work.from_json(message)
         store = Store(work.store)
+    except (ConfigError, StoreError) as error:
+        if is_main():
+            leave(error_to_json(error))
+        raise LostError("the work cannot be taken up") from error
+    with stoppable(flag) as asked, group(work.runtime.device):
+        runtime = replace(work.runtime, stopping=asked, progress=tell)
         if not is_main():
             _follow(work, store, runtime, from_main(None))
             from_main(None)  # torchrun ends the first process when another ends badly, so it answers first
-            return None
+            return
+        outcomes: list[Outcome] = []
         try:
-            answer = outcomes_to_json(build(work.steps, store, runtime, share=from_main))
-        except Exception as error:  # the others may wait for this process for ever: torchrun ends them
-            return error_to_json(error)
+            outcomes = build(work.steps, store, runtime, share=from_main)
+            leave(outcomes_to_json(outcomes))
+        except (ConfigError, StoreError) as error:
+            leave(error_to_json(error))
+        except Exception as error:
+            outcomes = [Outcome(step.key, "failed", words_of(error)) for step in work.steps]
+            for step in work.steps:
+                note_failure(store, step, error)
+            leave(outcomes_to_json(outcomes))
+        if not outcomes or any(outcome.status == "failed" for outcome in outcomes):
+            raise LostError("the others may not have come as far as this process")
         from_main("done")
-        return answer
 
 
 def _follow(work: Work, store: Store, runtime: Runtime, keys: list[str]) -> None:

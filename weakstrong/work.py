@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from typing import Any, Literal
 
-from weakstrong.errors import ConfigError, StoreError
+from weakstrong.errors import ConfigError, Stopped, StoreError
 from weakstrong.spec import Spec
 from weakstrong.store import Step
 from weakstrong.training.spec import Runtime
@@ -23,6 +23,18 @@ CALLS = ("progress", "stopping", "kept")
 
 class LostError(Exception):
     """The processes that did the work died without an answer; it may be given out again."""
+
+
+class PausedError(Exception):
+    """The processes that did the work were stopped from outside, e.g. by a time limit, with its state saved.
+
+    Attributes:
+        share: of the work, in [0, 1], that was done; as far as it was told.
+    """
+
+    def __init__(self, words: str, share: float) -> None:
+        super().__init__(words)
+        self.share = share
 
 
 @dataclass(frozen=True)
@@ -116,7 +128,13 @@ def _listed(steps: Sequence[Step]) -> list[dict[str, Any]]:
 
 def _rebuilt(values: dict[str, Any], made: dict[str, Step]) -> Step:
     module, _, name = values["class"].partition(":")
-    kind = getattr(import_module(module), name)
+    try:
+        kind = getattr(import_module(module), name)
+    except Exception as error:  # whatever a module raises when it is imported
+        raise ConfigError(
+            f"{values['class']} of the step {values['title']!r} cannot be imported where it is to run: "
+            f"{type(error).__name__}: {error}"
+        ) from error
     if not (isinstance(kind, type) and issubclass(kind, Spec)):
         raise ConfigError(f"{values['class']} is no spec, so the step {values['title']!r} cannot be rebuilt")
     step = Step(
@@ -146,6 +164,13 @@ def error_to_json(error: Exception) -> str:
     return json.dumps({"error": type(error).__name__, "words": str(error)}, ensure_ascii=False)
 
 
+def stop_to_json(stopped: Stopped, share: float) -> str:
+    """What a worker answers that was stopped from outside after ``share`` of the work."""
+    if not stopped.saved:
+        return error_to_json(LostError(str(stopped)))
+    return json.dumps({"stopped": str(stopped), "share": share}, ensure_ascii=False)
+
+
 def answer_from_json(text: str) -> list[Outcome]:
     """Outcomes of an answer.
 
@@ -153,8 +178,11 @@ def answer_from_json(text: str) -> list[Outcome]:
         StoreError: if the worker's store failed.
         ConfigError: if the worker could not take the work at all.
         LostError: if processes that the worker had started died.
+        PausedError: if the worker was stopped with the state of the work saved.
     """
     answer = json.loads(text)
+    if "stopped" in answer:
+        raise PausedError(answer["stopped"], answer["share"])
     if answer.get("error") == LostError.__name__:
         raise LostError(answer["words"])
     if "error" in answer:

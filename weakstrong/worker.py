@@ -1,6 +1,7 @@
 """The other end of an executor: takes work as JSON, builds it, answers as JSON.
 
-    python -m weakstrong.worker                 work on standard input, one message a line; answers on standard output
+    python -m weakstrong.worker                 work on standard input, one message a line; answers on standard output,
+                                                the first that it is ready
     python -m weakstrong.worker FILE ANSWER     one piece of work, as a process of a team where torchrun started it
 
 What a step prints goes to a file of its own. A worker whose driver is gone saves the training's state and ends.
@@ -31,10 +32,14 @@ REPORT_SECONDS = 0.5
 
 
 class Worker:
-    """Builds one piece of work after another, with what it has opened and rebuilt kept between them."""
+    """Builds one piece of work after another, with what it has opened and rebuilt kept between them.
+
+    Attributes:
+        share: of the present work, in [0, 1], as it was last told.
+    """
 
     def __init__(self, flag: StopFlag) -> None:
-        self.flag = flag
+        self.flag, self.share = flag, 0.0
         self._stores: dict[str, Store] = {}
         self._steps: dict[str, Step] = {}
 
@@ -58,14 +63,14 @@ class Worker:
         return self._stores[url]
 
     def _do(self, work: Work, store: Store, progress: IO[str] | None) -> list[Outcome]:
-        last = 0.0
+        last = self.share = 0.0
 
         def tell(done: float, total: float, words: str) -> None:
             nonlocal last
+            self.share = done / total if total else 1.0
             if progress is not None and time.monotonic() - last > REPORT_SECONDS:
                 last = time.monotonic()
-                share = done / total if total else 1.0
-                progress.write(json.dumps({"share": share, "words": words}) + "\n")
+                progress.write(json.dumps({"share": self.share, "words": words}) + "\n")
                 progress.flush()
 
         runtime = replace(work.runtime, stopping=self.flag, progress=tell)
@@ -119,6 +124,8 @@ def serve() -> None:
     with stoppable() as flag:
         threading.Thread(target=read, daemon=True).start()
         worker = Worker(flag)
+        answers.write(json.dumps({"ready": os.getpid()}) + "\n")
+        answers.flush()
         while (message := messages.get()) is not None:
             answer = worker.answer(message, answers)
             if flag.signal is not None:

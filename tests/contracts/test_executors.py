@@ -12,11 +12,13 @@ import pytest
 
 import weakstrong
 from weakstrong.errors import ConfigError, StoreError
-from weakstrong.executors.base import EXECUTORS, Session
+from weakstrong.executors.base import EXECUTORS, Finished, Session
 from weakstrong.notes import failures
+from weakstrong.resources import Need
 from weakstrong.schedule import TRIES, run_steps
 from weakstrong.store import Step, Store
 from weakstrong.training.spec import Runtime
+from weakstrong.work import Work
 
 ROOT = Path(weakstrong.__file__).parent.parent
 SESSIONS = {
@@ -30,7 +32,7 @@ BUILDERS = """
 import os, signal, time
 from pathlib import Path
 from typing import Literal
-from weakstrong.errors import DataError
+from weakstrong.errors import DataError, Stopped
 from weakstrong.spec import Spec
 from weakstrong.store import Step
 
@@ -39,9 +41,9 @@ class Sum(Spec):
     name: str
     mark: str = ""
 
-def step(name, builder="add", mark="", group="", **inputs):
+def step(name, builder="add", mark="", group="", kind="sum", **inputs):
     spec = Sum(name=name, mark=str(mark))
-    return Step("sum", 1, spec, inputs, f"executor_builders:{builder}", group, title=name)
+    return Step(kind, 1, spec, inputs, f"executor_builders:{builder}", group, title=name)
 
 def add(jobs, runtime):
     for job in jobs:
@@ -60,6 +62,12 @@ def threads(jobs, runtime):
     for job in jobs:
         job.summary["threads"] = torch.get_num_threads()
 
+def gpus(jobs, runtime):
+    add(jobs, runtime)
+    for job in jobs:
+        job.summary["gpus"] = os.environ.get("CUDA_VISIBLE_DEVICES")
+    time.sleep(float(job.step.spec.mark or 0))
+
 def refuse(jobs, runtime):
     raise DataError("row 3 is wrong")
 
@@ -68,6 +76,28 @@ def bug(jobs, runtime):
 
 def no_space(jobs, runtime):
     raise OSError(28, "No space left on device")
+
+def time_limit(jobs, runtime):
+    path, _, shares = jobs[0].step.spec.mark.partition("|")
+    with open(path, "a+") as file:
+        file.write("x")
+        file.seek(0)
+        tries, shares = len(file.read()), shares.split()
+    if tries <= len(shares):
+        runtime.should_stop()
+        runtime.report(float(shares[tries - 1]), 1.0, "")
+        os.kill(os.getpid(), signal.SIGUSR2)
+        if runtime.should_stop():
+            raise Stopped("its state is saved")
+    add(jobs, runtime)
+
+def first_fails(jobs, runtime):
+    from weakstrong.training.distributed import gather, is_main
+    with open(jobs[0].step.spec.mark, "a") as file:
+        file.write("x" * is_main())
+    if is_main():
+        raise DataError("only the first process found row 3")
+    gather([1.0])
 
 def die_once(jobs, runtime):
     for job in jobs:
@@ -78,6 +108,7 @@ def die_once(jobs, runtime):
     add(jobs, runtime)
 
 def die(jobs, runtime):
+    print("the last thing it said", flush=True)
     with open(jobs[0].step.spec.mark, "a") as file:
         file.write("x")
     os.kill(os.getpid(), signal.SIGKILL)
@@ -199,8 +230,44 @@ def test_a_step_that_kills_every_worker_is_given_up(
     report = run_steps([bad, good], store, session=session)
     assert report.computed == 1
     assert f"bad: its worker died {TRIES} times" in report.failed[bad.key]
+    if session.name == "process":
+        assert "the last line of its log: 'the last thing it said'" in report.failed[bad.key]
     assert (tmp_path / "tries").read_text() == "x" * TRIES
     assert failures(store)[bad.key]["error"] == report.failed[bad.key]
+
+
+@pytest.mark.parametrize("session", ["local", "ray"], indirect=True)
+def test_an_error_of_a_team_s_first_process_is_the_step_s(
+    built: Any, session: Session, store: Store, tmp_path: Path
+) -> None:
+    """Wrong data told as four deaths, or the other processes waiting an hour for the first."""
+    step = built.step("bad", "first_fails", tmp_path / "tries", kind="finetune")
+    report = run_steps([step], store, Runtime(processes=2), session=session)
+    assert report.failed == {step.key: "only the first process found row 3"}
+    assert (report.lost, (tmp_path / "tries").read_text()) == (0, "x")
+
+
+@pytest.mark.parametrize("session", ["ray"], indirect=True)
+def test_what_a_task_of_ray_raises_is_no_death(built: Any, session: Session, store: Store) -> None:
+    """A broken installation on the nodes, tried four times and told as a want of memory."""
+    (store.work / ".logs").write_text("")  # a file where the logs' folder must be
+    step = built.step("a")
+    report = run_steps([step], store, session=session)
+    assert report.failed[step.key].startswith("FileExistsError: ")
+    assert (report.lost, list(failures(store))) == (0, [step.key])
+
+
+@pytest.mark.parametrize("session", ["slurm"], indirect=True)
+def test_a_time_limit_is_no_death_while_there_is_progress(
+    built: Any, session: Session, store: Store, tmp_path: Path
+) -> None:
+    """A training of ten hours in jobs of two, given up after four; one that never comes further, tried for ever."""
+    heard: list[str] = []
+    step = built.step("long", "time_limit", f"{tmp_path / 'tries'}|0.5 0.5")
+    report = run_steps([step], store, listener=lambda event, steps, *_: heard.append(event), session=session)
+    assert (report.computed, report.failed, report.lost) == (1, {}, 1)
+    assert [event for event in heard if event in ("stopped", "lost")] == ["stopped", "lost"]
+    assert (tmp_path / "tries").read_text() == "xxx"
 
 
 def test_a_step_has_the_threads_that_the_run_asks_for(built: Any, session: Session, store: Store) -> None:
@@ -231,12 +298,63 @@ def test_what_a_step_prints_goes_to_its_own_file(
     assert "a line" not in capfd.readouterr().out
 
 
+def test_workers_of_a_pool_have_gpus_of_their_own(
+    built: Any, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four trainings on the first of four GPUs, out of memory; a team that sees one; a GPU that an idle worker keeps."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,GPU-5")
+    with Session("process:workers=2") as session:
+        pool = session.executor
+        for turn, (count, gpus) in enumerate([(2, 1), (1, 2), (1, 0), (2, 1)]):
+            steps = [built.step(f"{turn} {i}", "gpus", 0.5 * (count > 1)) for i in range(count)]
+            need = Need(1, gpus, 0, 0.0, 0.0)
+            for step in steps:
+                assert pool.room(need)
+                pool.submit(Work((step,), store.root, Runtime()), store, need)
+            assert pool.room(Need(1, 2, 0, 0.0, 0.0)) == (gpus == 0)
+            ended: list[Finished] = []
+            while len(ended) < count:
+                ended += pool.wait(30)
+            seen = sorted(store.record(step)["summary"]["gpus"] for step in steps)
+            assert seen == {(2, 1): ["4", "GPU-5"], (1, 2): ["4,GPU-5"], (1, 0): [""]}[count, gpus]
+
+
+def test_a_pool_whose_workers_cannot_start_ends_the_run(
+    built: Any, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broken installation told as four deaths of every step, perhaps for want of memory."""
+    (tmp_path / "tokenize.py").write_text("raise ImportError('libfoo.so.1 is not there')")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{ROOT}")
+    with (
+        Session("process:workers=1") as session,
+        pytest.raises(ConfigError, match=r"no worker of the pool can start.*libfoo\.so\.1 is not there"),
+    ):
+        run_steps([built.step("a")], store, session=session)
+
+
+def test_a_step_whose_class_a_worker_cannot_import_ends_the_run(
+    built: Any, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same for code of the user that only the driver has."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    with (
+        Session("process:workers=1") as session,
+        pytest.raises(ConfigError, match=r"executor_builders:Sum of the step 'a' cannot be imported"),
+    ):
+        run_steps([built.step("a")], store, session=session)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         ("proces", "did you mean process"),
         ("process:worker=2", "no option 'worker'; it has workers"),
-        ("process:workers=none", "workers is a number of processes from 1, found 'none'"),
+        ("process:workers=none", "process wants a whole number from 1 for workers, found 'none'"),
+        ("process:workers=2.5", "process wants a whole number from 1 for workers, found '2.5'"),
+        ("slurm:cluster=local,cpus=0", "slurm wants a whole number from 1 for cpus, found '0'"),
+        ("slurm:cluster=local,minutes=1h", "slurm wants a whole number from 1 for minutes, found '1h'"),
+        ("slurm:cluster=local,jobs=", "slurm wants a whole number from 1 for jobs, found ''"),
+        ("ray:retries=-1", "ray wants a whole number from 0 for retries, found '-1'"),
         ("process:2", "'2' is not option=value"),
         ("local:workers=2", "no option 'workers'; it has none"),
     ],

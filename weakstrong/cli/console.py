@@ -70,8 +70,10 @@ class Screen:
             self._line(event, steps, words, number)
 
     def _line(self, event: Event, steps: Sequence[Step], words: str, number: float) -> None:
-        if event in ("lost", "damaged"):
-            what = f"worker died ({words})" if event == "lost" else words
+        if event in ("lost", "stopped", "damaged"):
+            what = {"lost": f"worker died ({words})", "stopped": f"{words}; it goes on in another job"}.get(
+                event, words
+            )
             self.console.print(
                 f"{event:<8} {steps[0].title}: {what}", markup=False, highlight=False, soft_wrap=True
             )

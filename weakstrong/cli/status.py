@@ -9,20 +9,19 @@ from typing import Any
 
 from weakstrong.cli.listings import open_store, print_json, print_table
 from weakstrong.experiment import experiments_in
-from weakstrong.notes import failures, running
+from weakstrong.notes import clear_dead, failures, running
 from weakstrong.redact import visible
 
 
 def show_status(experiment: Path | None, store: str | None, as_json: bool) -> None:
-    """Counts of cells and steps, each running step, each failure's reason."""
+    """Counts of cells and steps, each running step, each failure's reason; what died without a word is told once."""
     from weakstrong.results import collect
 
     opened = open_store(store)
     found = collect(opened, None if experiment is None else experiments_in(experiment))
     cells = Counter(found.statuses())
-    notes = running(opened)
-    now = [_readable(note) for note in notes if note["alive"]]
-    dead = [_readable(note) for note in notes if not note["alive"]]
+    dead = [_readable(note) for note in clear_dead(opened)]
+    now = [_readable(note) for note in running(opened)]
     failed = list(failures(opened).values())
     counts = {status: cells[status] for status in ("done", "missing", "failed")}
     if as_json:

@@ -5,18 +5,23 @@ The scheduler (`weakstrong.schedule`) decides what may run; an executor only run
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from weakstrong.errors import ConfigError
+from weakstrong.redact import without_secrets
 from weakstrong.registry import Registry
 from weakstrong.stopping import StopFlag, stoppable
 from weakstrong.store import Store
-from weakstrong.work import LostError, Outcome, Work, answer_from_json
+from weakstrong.work import LostError, Outcome, PausedError, Work, answer_from_json
 
 if TYPE_CHECKING:
     from weakstrong.resources import Need
+
+TAIL_BYTES = 4096
+"""Of a log, in which its last line is looked for."""
 
 EXECUTORS: Registry[type[Executor]] = Registry("executor", "weakstrong.executors", __file__)
 
@@ -29,12 +34,16 @@ class Finished:
         work: as it was submitted.
         outcomes: one for each step; empty if the worker died.
         lost: how the worker died (a signal, a node that went away), or "".
+        stopped: how it was stopped with the state of the work saved (a time limit), or "".
+        share: of the work, in [0, 1], that was done by then.
         log: file with what it printed, or "".
     """
 
     work: Work
     outcomes: list[Outcome] = field(default_factory=list)
     lost: str = ""
+    stopped: str = ""
+    share: float = 0.0
     log: str = ""
 
 
@@ -154,6 +163,34 @@ def finished(work: Work, answer: str, log: str = "") -> Finished:
         return Finished(work, answer_from_json(answer), log=log)
     except LostError as error:
         return Finished(work, lost=str(error), log=log)
+    except PausedError as error:
+        return Finished(work, stopped=str(error), share=error.share, log=log)
+
+
+def last_line(log: str) -> str:
+    """The last line of a log that says something, quoted, with words before it; "" if there is none."""
+    try:
+        with open(log, "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
+            lines = file.read().decode("utf-8", "replace").split("\n")
+    except OSError:
+        return ""
+    said = [line.strip() for line in lines if line.strip()]
+    return f"; the last line of its log: {without_secrets(said[-1])!r}" if said else ""
+
+
+def whole_number(name: str, option: str, text: str, least: int = 1) -> int:
+    """The value of an executor's option.
+
+    Raises:
+        ConfigError: unless it is a whole number from ``least``.
+    """
+    # isdecimal alone takes digits of any script.
+    if not (text.isascii() and text.isdecimal()) or int(text) < least:
+        raise ConfigError(
+            f"the executor {name} wants a whole number from {least} for {option}, found {text!r}"
+        )
+    return int(text)
 
 
 def refuse_options(name: str, options: dict[str, str], known: tuple[str, ...] = ()) -> None:

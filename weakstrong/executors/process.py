@@ -9,14 +9,25 @@ import queue
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weakstrong.errors import ConfigError
-from weakstrong.executors.base import EXECUTORS, Finished, Progress, finished, refuse_options
+from weakstrong.executors.base import (
+    EXECUTORS,
+    Finished,
+    Progress,
+    finished,
+    last_line,
+    refuse_options,
+    whole_number,
+)
+from weakstrong.machine import gpu_names
 from weakstrong.stopping import StopFlag
 from weakstrong.store import Store
 from weakstrong.work import Work
@@ -24,23 +35,37 @@ from weakstrong.work import Work
 if TYPE_CHECKING:
     from weakstrong.resources import Machine, Need
 
-GRACE_SECONDS = 120.0
-"""Time that a training has to save its state."""
+GRACE_SECONDS, END_SECONDS = 120.0, 10.0
+"""Time that a training has to save its state, and that an idle worker has to end."""
 
 
 class _Worker:
-    """One worker process, idle or with one piece of work. It dies with its driver."""
+    """One worker process, idle or with one piece of work. It dies with its driver.
 
-    def __init__(self, events: queue.SimpleQueue[tuple[_Worker, str | None]]) -> None:
+    Attributes:
+        gpus: names of those that it alone may see; None where the machine has none.
+        ready: whether it has said that it is up.
+        said: file with what it printed outside of steps.
+        log: file of the step that it runs or ran last.
+    """
+
+    def __init__(
+        self, events: queue.SimpleQueue[tuple[_Worker, str | None]], said: str, gpus: tuple[str, ...] | None
+    ) -> None:
+        self.gpus, self.said, self.ready = gpus, said, False
         # A session of its own: Ctrl-C in the terminal is for the driver, which then asks the workers.
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "weakstrong.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-            start_new_session=True,
-        )
+        seen = {} if gpus is None else {"CUDA_VISIBLE_DEVICES": ",".join(gpus)}
+        with open(said, "ab") as file:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "weakstrong.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=file,
+                text=True,
+                encoding="utf-8",
+                start_new_session=True,
+                env=os.environ | seen,
+            )
         self.work: Work | None = None
         self.need: Need | None = None
         self.log = ""
@@ -71,14 +96,17 @@ class _Worker:
 
     def death(self) -> str:
         code = self.process.returncode
-        return (
-            f"signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit code {code}"
-        )
+        if code < 0:  # in the middle of a step, most likely
+            return f"signal {signal.Signals(-code).name}{last_line(self.log)}"
+        return f"exit code {code}{last_line(self.said) or last_line(self.log)}"
 
 
 @EXECUTORS.register
 class Process:
-    """Worker processes on this machine; options: ``workers`` (default: one for each core)."""
+    """Worker processes on this machine; options: ``workers`` (default: one for each core).
+
+    Where the machine has GPUs, each worker sees as many as its steps need, and no other worker sees them.
+    """
 
     asks_needs = True
 
@@ -88,7 +116,10 @@ class Process:
         refuse_options("process", options, ("workers",))
         self.flag = flag
         self.machine: Machine = Machine.here()
-        self.slots = _count(options.get("workers", str(self.machine.cpus)))
+        self.slots = whole_number("process", "workers", options.get("workers", str(self.machine.cpus)))
+        self._gpus = gpu_names()
+        self._said = tempfile.TemporaryDirectory(prefix="weakstrong-pool-")
+        self._started, self._any_ready = count(), False
         self._progress: Progress = lambda *_: None
         self._events: queue.SimpleQueue[tuple[_Worker, str | None]] = queue.SimpleQueue()
         self._workers: list[_Worker] = []
@@ -122,12 +153,33 @@ class Process:
         )
 
     def submit(self, work: Work, store: Store, need: Need | None) -> None:
-        """See `Executor`; starts a worker where none is idle."""
+        """See `Executor`; starts a worker where none is idle that sees as many GPUs as the work needs."""
+        wanted = need.gpus if need is not None else 0
         idle = [w for w in self._workers if w.work is None and w.process.poll() is None]
-        if not idle:
-            idle = [_Worker(self._events)]
-            self._workers += idle
-        idle[0].give(work, store, need)
+        fit = [w for w in idle if len(w.gpus or ()) == wanted]
+        (fit[0] if fit else self._start(wanted, idle)).give(work, store, need)
+
+    def _start(self, wanted: int, idle: list[_Worker]) -> _Worker:
+        """A new worker; idle ones end if there would be too many, or if they hold GPUs that it needs."""
+        while idle and (len(self._workers) >= self.slots or len(self._free()) < wanted):
+            self._end(idle.pop())
+        gpus = tuple(self._free()[:wanted]) if self._gpus else None
+        said = Path(self._said.name, f"worker-{next(self._started)}.log")
+        self._workers.append(_Worker(self._events, str(said), gpus))
+        return self._workers[-1]
+
+    def _free(self) -> list[str]:
+        taken = {name for worker in self._workers for name in worker.gpus or ()}
+        return [name for name in self._gpus if name not in taken]
+
+    def _end(self, worker: _Worker) -> None:
+        worker.dismiss()
+        try:
+            worker.process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            _signal(worker, signal.SIGKILL)
+            worker.process.wait()
+        self._workers.remove(worker)
 
     def wait(self, seconds: float) -> list[Finished]:
         """See `Executor`."""
@@ -144,11 +196,18 @@ class Process:
                 return
             work = worker.work
             if line is None:
-                self._workers.remove(worker)
+                if worker in self._workers:
+                    self._workers.remove(worker)
                 worker.dismiss()
+                if not self._any_ready and worker.process.returncode > 0:
+                    raise ConfigError(
+                        f"no worker of the pool can start: {sys.executable} -m weakstrong.worker ended with {worker.death()}"
+                    )
                 if work is not None:
                     any_ended = True
                     yield Finished(work, lost=worker.death(), log=_there(worker.log))
+            elif not worker.ready:
+                worker.ready = self._any_ready = True
             elif work is not None:
                 message = json.loads(line)
                 if "share" in message:
@@ -179,8 +238,9 @@ class Process:
             worker.dismiss()
         for worker in self._workers:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                worker.process.wait(10)
+                worker.process.wait(END_SECONDS)
         self.cancel(now=True)
+        self._said.cleanup()
 
 
 def _signal(worker: _Worker, number: signal.Signals) -> None:
@@ -194,9 +254,3 @@ def _signal(worker: _Worker, number: signal.Signals) -> None:
 
 def _there(path: str) -> str:
     return path if Path(path).exists() else ""
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise ConfigError(f"workers is a number of processes from 1, found {text!r}")
-    return int(text)

@@ -6,26 +6,31 @@ Ray places and retries; it keeps nothing. A driver that dies loses what was runn
 from __future__ import annotations
 
 import os
-import tempfile
+import signal
+import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for_futures
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from weakstrong import team
 from weakstrong.errors import ConfigError
-from weakstrong.executors.base import EXECUTORS, Finished, Progress, finished, refuse_options
-from weakstrong.stopping import StopFlag
+from weakstrong.executors import ray_team
+from weakstrong.executors.base import EXECUTORS, Finished, Progress, finished, refuse_options, whole_number
+from weakstrong.notes import note_failure, words_of
+from weakstrong.stopping import SIGNALS, StopFlag
 from weakstrong.store import Store
-from weakstrong.work import Work
+from weakstrong.work import Outcome, Work
 
 if TYPE_CHECKING:
     from weakstrong.resources import Need
 
 OBJECT_STORE_BYTES = 150 * 2**20
 """Messages are small: steps exchange keys of a store, never tensors."""
-GRACE_SECONDS = 120.0
+GRACE_SECONDS, LOOK_SECONDS = 120.0, 5.0
+"""Time that trainings have to save their state, and between two looks at the nodes."""
+LEAST_CPU = 1e-3
 
 
 @EXECUTORS.register
@@ -46,7 +51,7 @@ class Ray:
             raise ConfigError("the executor ray needs Ray; pip install 'weakstrong[ray]'") from None
         self.flag = flag
         self.ray: Any = ray
-        self.retries = int(options.get("retries", "0"))
+        self.retries = whole_number("ray", "retries", options.get("retries", "0"), 0)
         address = options.get("address")
         self._owns = not self.ray.is_initialized()
         if address is not None and not self._owns:
@@ -55,17 +60,19 @@ class Ray:
             )
         if self._owns:
             _connect(self.ray, address)
-        nodes = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
-        self.largest = {
-            what: max(node.get(name, 0.0) for node in nodes)
-            for what, name in (("cpus", "CPU"), ("gpus", "GPU"), ("memory", "memory"))
-        }
-        self.cpus = float(sum(node.get("CPU", 0.0) for node in nodes))
-        self.slots = max(1, int(self.cpus))
         self._task = self.ray.remote(_build)
-        self._running: dict[Any, tuple[Work, float]] = {}
-        self._teams: dict[Future[str], tuple[Work, float]] = {}
-        self._threads = ThreadPoolExecutor(max_workers=64, thread_name_prefix="ray-train")
+        self._desk = self.ray.remote(num_cpus=0)(ray_team.Desk)
+        self._running: dict[Any, _Running] = {}
+        self._teams: dict[Future[str], _Running] = {}
+        self._threads = _threads()
+        self._look()
+
+    def _look(self) -> None:
+        """See what nodes there are; they come and go."""
+        self._looked = time.monotonic()
+        self.nodes: list[dict[str, float]] = [n["Resources"] for n in self.ray.nodes() if n["Alive"]]
+        self.cpus = sum(node.get("CPU", 0.0) for node in self.nodes)
+        self.slots = max(1, int(self.cpus))
 
     def listen(self, progress: Progress) -> None:
         """Progress of a task is in its note in the store (``w2s status``); Ray carries none."""
@@ -74,38 +81,59 @@ class Ray:
         """Refuse what no node can give: Ray would wait for ever. More cores than a node has just take longer.
 
         Raises:
-            ConfigError: naming what is wanted and what the largest node has.
+            ConfigError: naming what one process wants and what the largest node has, or how many processes there is
+                room for.
         """
-        for what, wanted in (("gpus", need.gpus), ("memory", need.memory)):
-            if wanted > self.largest[what]:
-                unit = "bytes of memory" if what == "memory" else "GPUs"
+        # A node without cores, as a cluster's head may be, takes no work.
+        each = {"CPU": LEAST_CPU, "GPU": need.gpus / need.processes, "memory": need.memory / need.processes}
+        if ray_team.fitting(each, self.nodes) < need.processes:
+            self._look()
+        for name, unit in (("GPU", "GPUs"), ("memory", "bytes of memory")):
+            largest = max((node.get(name, 0.0) for node in self.nodes), default=0.0)
+            if each[name] > largest:
                 raise ConfigError(
-                    f"a step needs {wanted:,} {unit}, the largest node of the Ray cluster has {self.largest[what]:,.0f}; "
+                    f"a process of a step needs {each[name]:,.0f} {unit}, the largest node of the Ray cluster has {largest:,.0f}; "
                     "add a larger node, or take a smaller model or batch"
                 )
+        room = ray_team.fitting(each, self.nodes)
+        if room < need.processes:
+            raise ConfigError(
+                f"a step is for {need.processes} processes with {each['GPU']:.0f} GPUs and {each['memory']:,.0f} bytes of memory "
+                f"each, the Ray cluster has room for {room}; add nodes, or ask for fewer --processes"
+            )
 
     def room(self, need: Need | None) -> bool:
         """Twice what the cluster can run is submitted, so that no node waits for the driver."""
-        taken = sum(cpus for _, cpus in [*self._running.values(), *self._teams.values()])
+        if time.monotonic() - self._looked > LOOK_SECONDS:
+            self._look()
+        taken = sum(running.cpus for running in [*self._running.values(), *self._teams.values()])
         return bool(not taken or taken < 2 * self.cpus)
 
     def submit(self, work: Work, store: Store, need: Need | None) -> None:
         """See `Executor`; a step for several processes goes to Ray Train, which may spread it over nodes."""
         assert need is not None
-        cpus = min(float(need.cpus), self.largest["cpus"])
+        processes = work.runtime.processes if team.wanted(work) else 1
+        each = {
+            "CPU": min(need.cpus / processes, max(node.get("CPU", 0.0) for node in self.nodes)),
+            "GPU": need.gpus / processes,
+            "memory": need.memory // processes,
+        }
         if team.wanted(work):
-            future = self._threads.submit(_train, work.to_json(), work.runtime.processes, cpus, need.gpus)
-            self._teams[future] = (work, cpus * work.runtime.processes)
+            while 0 < ray_team.fitting(each, self.nodes) < processes and each["CPU"] > LEAST_CPU:
+                each["CPU"] /= 2  # cores are shared rather than waited for
+            running = _Running(work, store, each["CPU"] * processes, self._desk.remote())
+            future = self._threads.submit(ray_team.train, work.to_json(), processes, each, running.desk)
+            self._teams[future] = running
             return
         task = self._task.options(
-            num_cpus=cpus,
-            num_gpus=need.gpus,
-            memory=need.memory,
+            num_cpus=each["CPU"],
+            num_gpus=each["GPU"],
+            memory=each["memory"],
             max_retries=self.retries,
             retry_exceptions=False,
             name=f"{work.steps[0].name}: {work.title}",
         )
-        self._running[task.remote(work.to_json())] = (work, cpus)
+        self._running[task.remote(work.to_json())] = _Running(work, store, each["CPU"])
 
     def wait(self, seconds: float) -> list[Finished]:
         """See `Executor`."""
@@ -116,37 +144,51 @@ class Ray:
             )
             more, _ = self.ray.wait(list(self._running), num_returns=len(self._running), timeout=0)
             for reference in dict.fromkeys([*ready, *more]):
-                work, _ = self._running.pop(reference)
-                ended.append(self._end(work, lambda r=reference: self.ray.get(r)))
+                running = self._running.pop(reference)
+                ended.append(self._end(running, lambda r=reference: self.ray.get(r)))
         if self._teams:
             done, _ = wait_for_futures(self._teams, 0 if ended else seconds, "FIRST_COMPLETED")
-            for future in done:
-                work, _ = self._teams.pop(future)
-                ended.append(self._end(work, future.result))
+            ended += [self._end(self._teams.pop(future), future.result) for future in done]
         return ended
 
-    def _end(self, work: Work, answer: Any) -> Finished:
-        from ray.exceptions import RayError
+    def _end(self, running: _Running, answer: Any) -> Finished:
+        from ray.exceptions import RayError, RayTaskError
         from ray.train import TrainingFailedError
 
         try:
-            return finished(work, answer())
+            return finished(running.work, answer())
+        except RayTaskError as error:
+            if not isinstance(error.cause, Exception) or isinstance(error.cause, RayError):
+                return Finished(running.work, lost=_words(error))
+            # Raised outside of the step, e.g. where weakstrong is not installed: it would be raised again.
+            for step in running.work.steps:
+                note_failure(running.store, step, error.cause)
+            failed = [Outcome(step.key, "failed", words_of(error.cause)) for step in running.work.steps]
+            return Finished(running.work, failed)
         except (RayError, TrainingFailedError) as error:
-            return Finished(work, lost=f"{type(error).__name__}: {str(error).strip().splitlines()[0]}")
+            return Finished(running.work, lost=_words(error))
 
     def cancel(self, *, now: bool = False) -> None:
-        """See `Executor`; tasks that do not save their state within two minutes are killed."""
+        """See `Executor`; what does not save its state within two minutes is killed."""
+        deadline = time.monotonic() + GRACE_SECONDS
+        for running in self._teams.values():
+            running.desk.ask.remote(ray_team.END if now else ray_team.SAVE)
         for reference in self._running:
             self.ray.cancel(reference, force=now)
         if self._running and not now:
-            deadline = time.monotonic() + GRACE_SECONDS
             _, left = self.ray.wait(
                 list(self._running), num_returns=len(self._running), timeout=deadline - time.monotonic()
             )
             for reference in left:
                 self.ray.cancel(reference, force=True)
+        if self._teams and not now:
+            _, late = wait_for_futures(self._teams, max(0.0, deadline - time.monotonic()))
+            for future in late:
+                self._teams[future].desk.ask.remote(ray_team.END)
         self._running.clear()
+        self._teams.clear()
         self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads = _threads()
 
     def close(self) -> None:
         """Leave the cluster; an embedded one ends."""
@@ -155,8 +197,29 @@ class Ray:
             self.ray.shutdown()
 
 
+@dataclass
+class _Running:
+    """Work that was submitted, with the cores it asks for and, where it is a team's, its desk."""
+
+    work: Work
+    store: Store
+    cpus: float
+    desk: Any = None
+
+
+def _threads() -> ThreadPoolExecutor:
+    """One for each team: Ray Train blocks."""
+    return ThreadPoolExecutor(max_workers=64, thread_name_prefix="ray-train")
+
+
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), '')}"
+
+
 def _connect(ray: Any, address: str | None) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Ray sets a handler of its own; a signal is to save the trainings' states first.
+    before = {number: signal.getsignal(number) for number in SIGNALS}
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
         if address is not None:
@@ -167,6 +230,10 @@ def _connect(ray: Any, address: str | None) -> None:
             )
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise ConfigError(f"no Ray cluster at {address or 'this machine'}: {error}") from error
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def _build(message: str) -> str:
@@ -176,27 +243,3 @@ def _build(message: str) -> str:
 
     with stoppable() as flag:
         return Worker(flag).answer(message)
-
-
-def _train(message: str, processes: int, cpus: float, gpus: int) -> str:
-    """One step in several processes by Ray Train; the first one's answer."""
-    from ray.train import RunConfig, ScalingConfig
-    from ray.train.torch import TorchTrainer
-
-    trainer = TorchTrainer(
-        _member,
-        train_loop_config={"message": message},
-        scaling_config=ScalingConfig(
-            num_workers=processes,
-            use_gpu=gpus > 0,
-            resources_per_worker={"CPU": max(1.0, cpus / processes)},
-        ),
-        # Nothing is kept there: checkpoints and results are the store's.
-        run_config=RunConfig(storage_path=str(Path(tempfile.gettempdir(), "weakstrong-ray"))),
-    )
-    return str(trainer.fit().return_value)
-
-
-def _member(config: dict[str, str]) -> str | None:
-    """What each worker of Ray Train does; the value of the first one comes back."""
-    return team.member(config["message"])

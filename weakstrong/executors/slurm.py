@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weakstrong.errors import ConfigError
-from weakstrong.executors.base import EXECUTORS, Finished, Progress, finished, refuse_options
+from weakstrong.executors.base import (
+    EXECUTORS,
+    Finished,
+    Progress,
+    finished,
+    last_line,
+    refuse_options,
+    whole_number,
+)
 from weakstrong.sources import cache_dir
 from weakstrong.stopping import StopFlag
 from weakstrong.store import Store
@@ -16,7 +24,7 @@ from weakstrong.work import Work
 if TYPE_CHECKING:
     from weakstrong.resources import Need
 
-MINUTE = 60.0
+MINUTE, JOBS = 60.0, 200
 POLL_SECONDS = 1.0
 LIKE_SLURM = ("partition", "account", "qos", "constraint")
 
@@ -26,25 +34,28 @@ class Slurm:
     """One job for each piece of work.
 
     Options: ``partition``, ``account``, ``qos``, ``constraint`` as Slurm has them; ``minutes`` a job may take (default: four
-    times the estimate, an hour at least); ``jobs`` in the queue at once (default 200); ``folder`` for submitit's files,
+    times the estimate, an hour at least); ``cpus`` of each (default: what its steps can use on a machine like the driver's);
+    ``jobs`` in the queue at once (default 200); ``folder`` for submitit's files,
     seen by all nodes (default: in the user's cache); ``cluster``: ``local`` runs jobs here, to try things.
     """
 
     asks_needs = True
 
     def __init__(self, flag: StopFlag, **options: str) -> None:
-        refuse_options("slurm", options, (*LIKE_SLURM, "minutes", "jobs", "folder", "cluster"))
+        refuse_options("slurm", options, (*LIKE_SLURM, "minutes", "cpus", "jobs", "folder", "cluster"))
         try:
             import submitit
         except ImportError:
             raise ConfigError("the executor slurm needs submitit; pip install 'weakstrong[slurm]'") from None
         self.flag, self.options = flag, options
+        numbers = {name: options[name] for name in ("minutes", "cpus", "jobs") if name in options}
+        self._numbers = {name: whole_number("slurm", name, text) for name, text in numbers.items()}
         folder = options.get("folder") or str(cache_dir() / "slurm")
         try:
             self._submitit = submitit.AutoExecutor(folder=folder, cluster=options.get("cluster", "slurm"))
         except (RuntimeError, ValueError, AssertionError) as error:
             raise ConfigError(f"submitit cannot reach Slurm: {error}") from error
-        self.slots = int(options.get("jobs", "200"))
+        self.slots = self._numbers.get("jobs", JOBS)
         # Asking Slurm's accounting at every turn is a burden on a cluster; submitit asks it each quarter of a minute.
         self._eager = options.get("cluster") == "local"
         self._jobs: dict[str, tuple[Any, Work]] = {}
@@ -62,11 +73,11 @@ class Slurm:
     def submit(self, work: Work, store: Store, need: Need | None) -> None:
         """See `Executor`."""
         assert need is not None
-        minutes = self.options.get("minutes") or max(60, 4 * need.seconds / MINUTE)
+        minutes = self._numbers.get("minutes", max(60, 4 * need.seconds / MINUTE))
         asked: dict[str, Any] = {
             "name": f"w2s-{work.steps[0].name}",
             "timeout_min": int(minutes),
-            "cpus_per_task": need.cpus,
+            "cpus_per_task": self._numbers.get("cpus", need.cpus),
             "mem_gb": need.memory / 2**30,
             "gpus_per_node": need.gpus,
         }
@@ -94,7 +105,8 @@ class Slurm:
             answer = job.result()
         except Exception as error:  # submitit's own errors, and whatever the job's end left to read
             words = str(error).strip().splitlines() or [""]
-            return Finished(work, lost=f"job {job.job_id}: {words[0]}", log=log if Path(log).exists() else "")
+            log = log if Path(log).exists() else ""
+            return Finished(work, lost=f"job {job.job_id}: {words[0]}{last_line(log)}", log=log)
         return finished(work, answer, log)
 
     def cancel(self, *, now: bool = False) -> None:
@@ -108,13 +120,19 @@ class Slurm:
 
 
 def build_message(message: str) -> str:
-    """What a job does."""
+    """What a job does. Stopped by Slurm, it saves its training's state and answers so."""
     import signal
 
+    from weakstrong.errors import Stopped
     from weakstrong.stopping import stoppable
+    from weakstrong.work import stop_to_json
     from weakstrong.worker import Worker
 
     with stoppable() as flag:
         # Sent 90 s before the time limit; submitit's own handler would end the step as failed, its state unsaved.
         signal.signal(signal.SIGUSR2, flag.handle)
-        return Worker(flag).answer(message)
+        worker = Worker(flag)
+        try:
+            return worker.answer(message)
+        except Stopped as stopped:
+            return stop_to_json(stopped, worker.share)
