@@ -79,8 +79,9 @@ def train_student(
         weak_label: one column of class names, one of probabilities of the second class, or one per class. Of comparisons:
             one column with the probability that the second text is preferred.
         text: column of the texts.
-        first, second: columns of two texts to compare; the student is then a reward model, an ordinary sequence
+        first: column of one of two texts to compare; the student is then a reward model, an ordinary sequence
             classifier with one output.
+        second: column of the other.
         prompt: column of what both texts answer.
         out: folder to write; must not exist or be empty.
         student: embedded name, ``hub:org/name@revision`` or folder.

@@ -43,6 +43,13 @@ class Regime(StrEnum):
     FINETUNE = "finetune"
 
 
+class Precision(StrEnum):
+    """Number format of matrix products."""
+
+    BF16 = "bf16"
+    FP32 = "fp32"
+
+
 StoreOption = Annotated[
     str | None,
     typer.Option(

@@ -15,6 +15,8 @@ from weakstrong.redact import spreadsheet_safe
 from weakstrong.train import TrainedStudent, train_student
 from weakstrong.training.spec import Runtime
 
+DTYPES = {"bf16": "bfloat16", "fp32": "float32"}
+
 
 def train_and_show(
     data: Path,
@@ -33,13 +35,19 @@ def train_and_show(
     group: str | None,
     epochs: int | None,
     learning_rate: float | None,
+    precision: str | None,
     seed: int,
     device: str,
     store: str | None,
     as_json: bool,
 ) -> None:
     """Train, and say what came out and how far to trust it."""
-    changes = {k: v for k, v in (("epochs", epochs), ("learning_rate", learning_rate)) if v is not None}
+    changes: dict[str, Any] = {"epochs": epochs, "learning_rate": learning_rate}
+    changes = {k: v for k, v in changes.items() if v is not None}
+    if precision is not None:
+        # A probe's products are those of the forward pass that gives its features.
+        own = "precision" in REGIMES[regime].model_fields
+        changes |= {"precision": precision} if own else {"features": {"dtype": DTYPES[precision]}}
     training = REGIMES[regime].parse(changes, "the training options")
     with Screen(is_live()) as screen:
         result = train_student(
