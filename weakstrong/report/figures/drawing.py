@@ -286,6 +286,7 @@ def legend(figure: Figure, handles: Sequence[Artist], place: Any = "outside lowe
 
 def settled(figure: Figure) -> Figure:
     """Lay out once and stop, so that writing a figure twice gives the same text."""
-    figure.draw_without_rendering()
+    if engine := figure.get_layout_engine():
+        engine.execute(figure)
     figure.set_layout_engine("none")
     return figure
