@@ -87,6 +87,13 @@ def test_main_job_on_a_users_file(table: Path, tiny_model: Tiny, tmp_path: Path)
     assert all(s["stored"] == s["total"] for s in plan["steps"])
     status = json.loads(w2s("status", "--store", "s", "--json", cwd=tmp_path).stdout)
     assert (status["done"], status["missing"], status["failed"]) == (4, 0, 0)
+    drawn = json.loads(
+        w2s("figures", "fig3", "fig8", "--store", "s", "--format", "svg", "--json", cwd=tmp_path).stdout
+    )
+    assert [figure["name"] for figure in drawn] == ["fig3", "fig8"]
+    assert all(Path(tmp_path, figure["path"]).read_text().startswith("<svg") for figure in drawn)
+    assert (tmp_path / "figures/captions.md").read_text().count("2 seeds") == 2
+    assert "recipes/fig18" in w2s("figures", "fig18", "--store", "s", cwd=tmp_path, code=1).stderr
     w2s("report", "--store", "s", "-o", "page.html", cwd=tmp_path)
     assert (tmp_path / "page.html").stat().st_size > 10_000
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from typing import Any
 
+import made_results as made
 import matplotlib
 import numpy as np
 import pytest
@@ -17,7 +18,19 @@ from matplotlib.lines import Line2D
 from rich.console import Console
 
 from weakstrong.errors import UnknownNameError
-from weakstrong.report.figures import fig3, pgr_bars, to_svg
+from weakstrong.report.figures import (
+    Given,
+    curves,
+    fig3,
+    fig5,
+    fig8,
+    fig21,
+    fig24,
+    misfit,
+    pgr_bars,
+    reliability,
+    to_svg,
+)
 from weakstrong.report.table import format_p, format_pgr, result_table
 
 Rows = list[dict[str, Any]]
@@ -64,7 +77,7 @@ def lines(ax: Axes, label: str) -> list[Line2D]:
 def points(ax: Axes, label: str) -> list[tuple[float, float]]:
     found: list[tuple[float, float]] = []
     for line in lines(ax, label):
-        found += [tuple(p) for p in np.asarray(line.get_xydata()).tolist()]
+        found += [(x, y) for x, y in np.asarray(line.get_xydata()).tolist() if not np.isnan(y)]
     return found
 
 
@@ -75,7 +88,7 @@ def bars(ax: Axes) -> list[tuple[float, float, float]]:
 
 def test_fig3_plots_the_rows_and_no_others() -> None:
     """Scores of another method or task, or supervisor and ceiling swapped, would be drawn unnoticed."""
-    fig = fig3([*ROWS, result("a", "c", "naive", (0.1, 0.2, 0.3), task="other")], MODELS, "t")
+    fig = curves(Given([*ROWS, result("a", "c", "naive", (0.1, 0.2, 0.3), task="other")], MODELS), "t")
     naive, _, confidence, _ = fig.axes
     assert points(naive, "ceiling") == [(2.4e8, 0.85), (1.3e9, 0.90)]
     assert points(naive, "supervisor a") == [(4e7, 0.70)]
@@ -87,9 +100,9 @@ def test_fig3_plots_the_rows_and_no_others() -> None:
 
 def test_fig3_intervals_are_the_rows_own() -> None:
     """An interval of a neighbour, or of another role, on a point."""
-    _, right = fig3(ROWS[:1], MODELS, "t").axes
+    _, right = curves(Given(ROWS[:1], MODELS), "t").axes
     assert bars(right) == [(2.4e8, ROWS[0]["pgr_low"], ROWS[0]["pgr_high"])]
-    left, _ = fig3(ROWS[:1], MODELS, "t").axes
+    left, _ = curves(Given(ROWS[:1], MODELS), "t").axes
     assert [bar[1:] for bar in bars(left)] == [
         (0.70 - 0.01, 0.70 + 0.01),
         (0.76 - 0.01, 0.76 + 0.01),
@@ -99,20 +112,20 @@ def test_fig3_intervals_are_the_rows_own() -> None:
 
 def test_undefined_pgr_is_hollow_and_in_no_line() -> None:
     """A PGR of -2.2 over a gap that may be zero, drawn as if it meant something."""
-    right = fig3(ROWS, MODELS, "t").axes[3]
+    right = curves(Given(ROWS, MODELS), "t").axes[3]
     assert points(right, "PGR of b:8") == [(1.3e9, ROWS[7]["pgr"])]
     assert all(y != -2.2 for line in right.lines for y in line.get_ydata())  # type: ignore[union-attr]
-    (hollow,) = lines(right, "undefined")
+    (hollow,) = lines(right, "undefined PGR of b:8")
     assert hollow.get_markerfacecolor() == "none"
     assert [text.get_text() for text in right.texts].count("undefined") == 1
-    (mark,) = lines(pgr_bars(ROWS, "t").axes[0], "undefined")
+    (mark,) = lines(pgr_bars(Given(ROWS), "t").axes[0], "undefined confidence")
     assert mark.get_markerfacecolor() == "none"
 
 
 def test_pgr_has_its_reference_lines_and_every_point_in_view() -> None:
     """Without 0 and 1 a PGR cannot be read; a negative PGR must not fall out of the panel."""
     rows = [*ROWS, result("a", "b:8", "naive", (0.70, 0.60, 0.80))]
-    right = fig3(rows, MODELS, "t").axes[1]
+    right = curves(Given(rows, MODELS), "t").axes[1]
     dashed = [np.asarray(line.get_ydata()) for line in right.lines if line.get_linestyle() == "--"]
     levels = {tuple(y.tolist()) for y in dashed}
     assert levels == {(0.0, 0.0), (1.0, 1.0)}
@@ -133,7 +146,7 @@ def test_fig3_has_one_line_for_each_supervisor_and_distinct_hues(shape: tuple[in
         for j in range(students)
         for k in range(methods)
     ]
-    fig = fig3(rows, models, "t")
+    fig = curves(Given(rows, models), "t")
     assert len(fig.axes) == 2 * methods
     for ax in fig.axes[::2]:
         drawn = [line for line in ax.lines if str(line.get_label()).startswith("student of")]
@@ -143,10 +156,12 @@ def test_fig3_has_one_line_for_each_supervisor_and_distinct_hues(shape: tuple[in
 
 def test_unknown_compute_is_said_not_invented() -> None:
     """A model without FLOPs placed at a made-up x on a log axis."""
-    fig = fig3(ROWS, {}, "t")
+    fig = curves(Given(ROWS, {}), "t")
     assert fig.axes[2].get_xscale() == "linear"
     assert "not known" in fig.axes[2].get_xlabel()
-    from_file = fig3(ROWS[:2], {"c": MODELS["c"]}, "t")  # labels from a file: only the student has a cost
+    from_file = curves(
+        Given(ROWS[:2], {"c": MODELS["c"]}), "t"
+    )  # labels from a file: only the student has a cost
     assert from_file.axes[0].get_xscale() == "log"
     assert points(from_file.axes[0], "supervisor a") == [(0.0, 0.70)]
     (mark,) = lines(from_file.axes[0], "supervisor a")
@@ -155,7 +170,7 @@ def test_unknown_compute_is_said_not_invented() -> None:
 
 def test_pgr_bars_plot_the_rows_and_print_their_numbers() -> None:
     """A point beside another row's number."""
-    ax = pgr_bars(ROWS, "t").axes[0]
+    ax = pgr_bars(Given(ROWS), "t").axes[0]
     texts = {round(text.get_position()[1], 6): text.get_text() for text in ax.texts}
     for method in ("naive", "confidence"):
         mine = [row for row in ROWS if row["method"] == method and row["pgr_defined"]]
@@ -169,19 +184,21 @@ def test_figures_take_missing_scores() -> None:
     bare = undefined(ROWS[0], None) | {
         f"{r}_{e}": None for r in ("supervisor", "ceiling") for e in ("score", "low")
     }
-    left, right = fig3([bare], MODELS, "t").axes
+    left, right = curves(Given([bare], MODELS), "t").axes
     assert points(left, "ceiling") == []
     assert points(left, "student of a") == [(2.4e8, 0.76)]
-    assert lines(right, "undefined")
+    assert lines(right, "undefined PGR of a")
 
 
 def test_figures_name_the_known_tasks() -> None:
     """A misspelt task gave an empty figure."""
     with pytest.raises(UnknownNameError, match="sst2"):
-        fig3([row | {"task": "sst2"} for row in ROWS], MODELS, "sst3")
+        curves(Given([row | {"task": "sst2"} for row in ROWS], MODELS), "sst3")
 
 
-@pytest.mark.parametrize("make", [lambda: fig3(ROWS, MODELS, "t"), lambda: pgr_bars(ROWS, "t")])
+@pytest.mark.parametrize(
+    "make", [lambda: curves(Given(ROWS, MODELS), "t"), lambda: pgr_bars(Given(ROWS), "t")]
+)
 def test_svg_is_the_same_each_time_and_holds_text(make: Any) -> None:
     """Dates, random ids or a second layout pass change the file; text as outlines cannot be searched."""
     fig: Figure = make()
@@ -199,17 +216,124 @@ def test_svg_is_the_same_each_time_and_holds_text(make: Any) -> None:
 def test_names_with_markup_stay_text_in_the_figure() -> None:
     """``$`` started mathematics (an error for a lone brace), ``<`` an element."""
     rows = [row | {"method": "a$_{$b", "supervisor": "<g onload=x>"} for row in ROWS[:1]]
-    for svg in (to_svg(fig3(rows, MODELS, "t")), to_svg(pgr_bars(rows, "t"))):
+    for svg in (to_svg(curves(Given(rows, MODELS), "t")), to_svg(pgr_bars(Given(rows), "t"))):
         assert "a$_{$b" in svg
         assert "<g onload" not in svg
 
 
 def test_the_users_matplotlib_settings_neither_leak_in_nor_change() -> None:
     """Figures that depend on a matplotlibrc, or that change later plots of the user."""
-    plain = to_svg(fig3(ROWS, MODELS, "t"))
+    plain = to_svg(curves(Given(ROWS, MODELS), "t"))
     with matplotlib.rc_context({"font.size": 20, "axes.grid": True, "svg.fonttype": "path"}):
-        assert to_svg(fig3(ROWS, MODELS, "t")) == plain
+        assert to_svg(curves(Given(ROWS, MODELS), "t")) == plain
         assert matplotlib.rcParams["font.size"] == 20
+
+
+def test_fig3_is_naive_alone_and_fig5_sets_confidence_beside_it() -> None:
+    """Fig. 3 with every method in it; a dashed line that is the confidence loss."""
+    data = Given(ROWS, MODELS)
+    left, right = fig3(data).axes
+    assert points(left, "student of a") == [(2.4e8, 0.76), (1.3e9, 0.77)]
+    assert not [line for line in left.lines if "confidence" in str(line.get_label())]
+    left, right = fig5(data).axes
+    (solid,) = lines(left, "student of a (confidence loss)")
+    (dashed,) = lines(left, "student of a (naive)")
+    assert points(left, "student of a (confidence loss)") == [(2.4e8, 0.80), (1.3e9, 0.84)]
+    assert points(left, "student of a (naive)") == [(2.4e8, 0.76), (1.3e9, 0.77)]
+    assert (solid.get_linestyle(), dashed.get_linestyle()) == ("-", "--")
+    assert points(right, "PGR of b:8 (naive)") == [(2.4e8, ROWS[4]["pgr"]), (1.3e9, ROWS[6]["pgr"])]
+
+
+def test_an_undefined_pgr_breaks_its_line() -> None:
+    """A line straight across a student whose PGR is undefined claims a value there."""
+    rows = [result("a", s, "naive", (0.7, 0.75, 0.8)) for s in ("b:8", "c", "d")]
+    right = fig3(Given([rows[0], undefined(rows[1]), rows[2]], MODELS)).axes[1]
+    (line,) = lines(right, "PGR of a")
+    assert np.isnan(line.get_ydata()).tolist() == [False, True, False]
+
+
+def test_results_that_differ_in_their_recipe_are_two_lines() -> None:
+    """Two training sizes in one store, joined to one zigzag."""
+    rows = [
+        row | {"recipe": recipe}
+        for recipe in ("aaaaaaaa", "bbbbbbbb")
+        for row in ROWS
+        if row["method"] == "naive"
+    ]
+    axes = fig3(Given(rows, MODELS)).axes
+    assert [ax.get_title(loc="left") for ax in axes[::2]] == [
+        "naive [recipe aaaaaa]",
+        "naive [recipe bbbbbb]",
+    ]
+    assert all(len(points(ax, "student of a")) == 2 for ax in axes[::2])
+
+
+def test_fig8_places_agreement_by_student_and_place() -> None:
+    """Agreement where the supervisor is right in the panel where it is wrong; the ceiling's as the student's."""
+    rows = made.aggregate(("naive", "confidence"))
+    data = Given(rows, made.MODELS, {"agreement": made.agreement(rows)})
+    for ax, where in zip(fig8(data).axes, ("all", "supervisor right", "supervisor wrong"), strict=True):
+        for arm, label in (("student", "confidence of minilm-l6"), ("ceiling", "ceiling and minilm-l6")):
+            mine = [
+                (made.MODELS[row["student"]]["flops_per_token"], row["value"])
+                for row in data.analyses["agreement"]
+                if (row["supervisor"], row["method"]) == ("minilm-l6", "confidence")
+                and (row["measure"], row["arm"], row.get("where")) == ("agreement", arm, where)
+            ]
+            assert points(ax, label) == sorted(mine)
+
+
+def test_fig21_keeps_easy_rows_and_random_rows_apart() -> None:
+    """Training on random rows drawn as training on easy ones; judged difficulty as that by models."""
+    rows = made.aggregate(("naive",))[1:2]
+    kinds = ("easy-to-hard", "easy-to-hard:by=judged")
+    data = Given(rows, made.MODELS, {kind: made.easy_to_hard(rows, kind) for kind in kinds})
+    data = Given(
+        rows, made.MODELS, data.analyses | {kinds[1]: [r | {"value": 0.1} for r in data.analyses[kinds[1]]]}
+    )
+    for ax, base in zip(fig21(data).axes, (0.7, 0.55), strict=True):
+        student = "smollm2-135m:22 (probe)"
+        found = points(ax, f"easy of {student}")
+        assert found == [(c, pytest.approx(base + 0.02 * c - 0.04)) for c in (1, 2, 3)]
+        assert [y for _, y in points(ax, f"random of {student}")] == [pytest.approx(base + 0.05)]
+        assert [y for _, y in points(ax, f"ceiling of {student}")] == [pytest.approx(base + 0.08)]
+
+
+def test_fig24_sets_a_student_against_the_accuracy_of_its_labels() -> None:
+    """Axes swapped: the diagonal would say the opposite."""
+    rows = made.derived_aggregate(("naive",))
+    ax = fig24(Given(rows, made.MODELS)).axes[0]
+    found = points(ax, "first-features smollm2-135m:22, naive")
+    mine = [row for row in rows if row["supervisor"].startswith("first-features")]
+    assert found == [(row["supervisor_score"], row["student_score"]) for row in mine]
+    assert [x for x, _ in points(ax, "random-errors first features of smollm2-135m:22, naive")] == [
+        0.62,
+        0.7,
+        0.78,
+    ]
+
+
+def test_misfit_and_gain_of_one_result_are_one_point() -> None:
+    """The misfit of one method over the gain of another, or of another loss."""
+    rows = made.aggregate(("naive", "confidence"))[:4]
+    analysis = made.misfit(rows)
+    for ax, loss in zip(
+        misfit(Given(rows, {}, {"misfit": analysis})).axes, ("squared", "cross entropy"), strict=True
+    ):
+        for row in rows:
+            own = [r for r in analysis if all(r[n] == row[n] for n in ("supervisor", "student", "method"))]
+            value = {r["measure"]: r["value"] for r in own if r["loss"] == loss}
+            label = f"{row['method']} of {row['supervisor']} → {row['student']}"
+            assert points(ax, label) == [(value["misfit"], value["gain"])]
+
+
+def test_reliability_is_accuracy_over_confidence() -> None:
+    """Axes swapped: too sure would read as too unsure."""
+    rows = made.aggregate(("naive",))[:1]
+    ax = reliability(Given(rows, {}, {"calibration": made.calibration(rows)})).axes[0]
+    found = points(ax, "student")
+    assert len(found) == 9  # of ten bins one is empty
+    assert all(y == pytest.approx(0.5 + 0.7 * (x - 0.5)) for x, y in found)
 
 
 @pytest.mark.parametrize(("p", "text"), [(0.0, "<0.001"), (0.001, "0.001"), (1.0, ">0.999"), (None, "–")])

@@ -9,7 +9,7 @@ a caption; `save` writes PDF, SVG or PNG.
 >>> row |= {f"{r}_{e}": s for r, s in (("supervisor", 0.7), ("student", 0.8), ("ceiling", 0.9))
 ...         for e in ("score", "low", "high")}
 >>> row |= {"pgr": 0.5, "pgr_low": 0.4, "pgr_high": 0.6, "pgr_defined": True}
->>> figures.fig3(figures.Given([row])).get_figwidth()
+>>> float(figures.fig3(figures.Given([row])).get_figwidth())
 6.8
 >>> [drawn.name for drawn in figures.figures_for(figures.Given([row]))]
 ['fig3', 'pgr-bars']

@@ -8,11 +8,12 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from weakstrong.report.figures.drawing import (
+    arm_key,
+    arm_look,
     compute_axis,
     key,
     legend,
     limits,
-    line_key,
     measured,
     names_height,
     series,
@@ -31,7 +32,7 @@ from weakstrong.report.figures.rows import (
     spread,
     unique,
 )
-from weakstrong.report.figures.style import DOUBLE, INK, LINES, Look, line_style, look, styled
+from weakstrong.report.figures.style import DOUBLE, INK, LINES, Look, look, styled
 from weakstrong.report.table import Row
 
 WHERE = {
@@ -73,8 +74,7 @@ def agreement_panels(groups: Mapping[str, Sequence[Row]], models: Models, hue_by
                     for name in supervisors:
                         first, second = (arm, name) if hue_by_method else (name, arm)
                         index = hued.index(first) * len(lined) + lined.index(second)
-                        looks = look(hued.index(first), len(hued)) | {"line": line_style(lined.index(second))}
-                        looks = looks | {"hollow": lined.index(second) > 0}
+                        looks = arm_look(look(hued.index(first), len(hued)), lined.index(second))
                         cells = [r for r in here if arm_of[id(r)] == arm and r["supervisor"] == name]
                         points = [measured(x_of[r["student"]], r) for r in cells if r["arm"] == "student"]
                         place = shift(ax, index, len(hued) * len(lined))
@@ -100,7 +100,7 @@ def agreement_panels(groups: Mapping[str, Sequence[Row]], models: Models, hue_by
             Look(INK, "D" if hue_by_method else "o", LINES[2], hollow=True),
             "ceiling, which saw no weak label",
         )
-        styles = [line_key(line_style(i), name) for i, name in enumerate(lined)] if len(lined) > 1 else []
+        styles = [arm_key(i, name) for i, name in enumerate(lined)] if len(lined) > 1 else []
         legend(figure, [*looks_of, *styles, ceiling_key])
         return settled(figure)
 

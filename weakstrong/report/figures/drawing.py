@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 from matplotlib.transforms import ScaledTranslation, Transform
 
-from weakstrong.report.figures.style import GREY, INK, MARK, THIN, WIDE, Look
+from weakstrong.report.figures.style import GREY, INK, MARK, THIN, WIDE, Look, line_style
 from weakstrong.report.table import Row
 
 
@@ -269,6 +269,16 @@ def key(looks: Look, label: str, line: bool = True) -> Line2D:
     )
 
 
+def arm_key(index: int, label: str) -> Line2D:
+    """A handle of a legend for arm ``index`` of `arm_look`, whatever its hue and marker."""
+    return key(arm_look(Look(GREY, "o"), index), label)
+
+
+def arm_look(looks: Look, index: int) -> Look:
+    """How arm ``index`` of a series looks: the first solid and full, the others by line style, and empty."""
+    return looks | {"line": line_style(index), "hollow": index > 0}
+
+
 def line_key(line: Any, label: str, hue: str = INK) -> Line2D:
     """A handle of a legend for a line style alone."""
     return Line2D([], [], color=hue, linestyle=line, linewidth=WIDE, label=label)
@@ -286,6 +296,7 @@ def legend(figure: Figure, handles: Sequence[Artist], place: Any = "outside lowe
 
 def settled(figure: Figure) -> Figure:
     """Lay out once and stop, so that writing a figure twice gives the same text."""
-    figure.draw_without_rendering()
+    if engine := figure.get_layout_engine():
+        engine.execute(figure)
     figure.set_layout_engine("none")
     return figure

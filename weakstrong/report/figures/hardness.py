@@ -6,96 +6,105 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import FixedLocator
+from matplotlib.ticker import FixedFormatter, FixedLocator
 
-from weakstrong.report.figures.drawing import key, legend, limits, line_key, measured, series, settled, shift
+from weakstrong.report.figures.drawing import key, legend, limits, measured, series, settled, shift
 from weakstrong.report.figures.rows import FigureData, number, of_analysis, unique
-from weakstrong.report.figures.style import DOUBLE, line_style, look, styled
+from weakstrong.report.figures.style import DOUBLE, INK, Look, look, styled
 from weakstrong.report.table import Row
 
 TESTED = {"all": "tested on all rows", "hard": "tested on hard rows"}
+ARMS = {
+    "easy": "trained on rows up to the cut-off",
+    "random": "on as many random rows",
+    "ceiling": "on all rows",
+}
+"""What ground truth is trained on; only ``easy`` has cut-offs."""
 
 
-def curves_by(results: FigureData, by: tuple[str, ...]) -> list[Row]:
-    """Accuracy rows of ``easy-to-hard`` whose difficulty comes from one of ``by``; "" is the analysis' default.
+def curves_by(results: FigureData, by: str) -> list[Row]:
+    """Accuracy rows of ``easy-to-hard`` whose difficulty comes from ``by``: models (the default), judged or given.
 
-    What a student learns from ground truth does not hang on a supervisor: rows that differ in it alone are one.
+    What is trained on ground truth does not hang on a supervisor or a method: rows that differ in these alone are one.
     """
 
     def accepts(parameters: str) -> bool:
         given = dict(part.partition("=")[::2] for part in parameters.split(",") if part)
-        return given.get("by", "") in by
+        return given.get("by", "models") == by
 
     found: dict[tuple[object, ...], Row] = {}
     for row in of_analysis(results, "easy-to-hard", accepts):
-        if row["measure"] == "accuracy" and row["tested_on"] in TESTED:
-            names = ("analysis", "task", "student", "regime", "recipe", "cutoff", "trained_on", "tested_on")
-            place = (*(row.get(n) for n in names), row["value"])
-            found.setdefault(place, row)
-    return list(found.values())
+        if row["measure"] == "accuracy" and row["where"] in TESTED and row["arm"] in ARMS:
+            names = ("analysis", "task", "student", "regime", "recipe", "cutoff", "arm", "where")
+            found.setdefault((*(row.get(n) for n in names), row["value"]), row)
+    rows = list(found.values())
+    tasks = {row["task"] for row in rows if row["arm"] == "easy"}
+    return [row for row in rows if row["task"] in tasks]
 
 
 def easy_to_hard_panels(rows: Sequence[Row], difficulty: str) -> Figure:
-    """Accuracy of students trained on rows up to each cut-off, beside as many random rows.
+    """Accuracy after training on rows up to each cut-off; at the right, of random rows and of all.
 
     Args:
-        rows: of `curves_by`.
+        rows: of `curves_by`, of one task.
         difficulty: name of the x axis.
     """
     groups = unique(_group(row) for row in rows)
-    trained = unique(str(row["trained_on"]) for row in rows)
-    tested = [where for where in TESTED if where in {row["tested_on"] for row in rows}]
+    cutoffs = sorted({float(row["cutoff"]) for row in rows if row["arm"] == "easy"})
+    step = (cutoffs[-1] - cutoffs[0]) / (len(cutoffs) - 1) if len(cutoffs) > 1 else 1.0
+    at = {"random": cutoffs[-1] + step, "ceiling": cutoffs[-1] + 1.7 * step}
     with styled():
-        size = (DOUBLE, 2.5 + 0.06 * len(groups))
+        size = (DOUBLE, 2.6 + 0.06 * len(groups))
         figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(h_pad=0.06))
-        axes = figure.subplots(1, len(tested), squeeze=False, sharey=True, sharex=True)
-        for ax, where in zip(axes[0], tested, strict=True):
+        axes = figure.subplots(1, len(TESTED), sharey=True, sharex=True)
+        for ax, (where, words) in zip(axes, TESTED.items(), strict=True):
             for i, group in enumerate(groups):
-                for j, on in enumerate(trained):
-                    here = [r for r in rows if _group(r) == group and r["trained_on"] == on]
-                    points = [
-                        measured(float(r["cutoff"]), r)
-                        for r in here
-                        if r["tested_on"] == where and r["cutoff"] is not None
-                    ]
-                    looks = look(i, len(groups)) | {"line": line_style(j), "hollow": j > 0}
-                    place = shift(ax, i * len(trained) + j, len(groups) * len(trained))
-                    series(ax, points, looks, f"{on} of {group}", place)
-            cutoffs = sorted({float(r["cutoff"]) for r in rows if r["cutoff"] is not None})
-            ax.set_xlim(*limits(cutoffs))
-            if len(cutoffs) <= 8:
-                ax.xaxis.set_major_locator(FixedLocator(cutoffs))
-                ax.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
-            ax.set_title(TESTED[where])
-            ax.set_xlabel(difficulty)
-        axes[0, 0].set_ylabel("accuracy")
-        axes[0, 0].set_ylim(limits(row[end] for row in rows for end in ("value", "low", "high")))
-        handles = [key(look(i, len(groups)), group) for i, group in enumerate(groups)]
-        words = {"easy": "trained on rows up to the cut-off", "random": "trained on as many random rows"}
-        legend(
-            figure, [*handles, *(line_key(line_style(j), words.get(on, on)) for j, on in enumerate(trained))]
-        )
+                here = [row for row in rows if _group(row) == group and row["where"] == where]
+                place = shift(ax, i, len(groups))
+                easy = [measured(float(row["cutoff"]), row) for row in here if row["arm"] == "easy"]
+                series(ax, easy, look(i, len(groups)), f"easy of {group}", place)
+                for arm, x in at.items():
+                    beside = [measured(x, row) for row in here if row["arm"] == arm]
+                    looks = look(i, len(groups)) | {"hollow": True, "line": "none"}
+                    series(ax, beside, looks, f"{arm} of {group}", place)
+            ax.set_title(words)
+            ax.set_xlim(cutoffs[0] - 0.4 * step, at["ceiling"] + 0.4 * step)
+            shown = cutoffs if len(cutoffs) <= 6 else [cutoffs[0], cutoffs[len(cutoffs) // 2], cutoffs[-1]]
+            ax.xaxis.set_major_locator(FixedLocator([*shown, *at.values()]))
+            ax.xaxis.set_major_formatter(FixedFormatter([*(f"{c:g}" for c in shown), "random", "all"]))
+            quantile = any(row.get("scale") == "quantile" for row in rows)
+            ax.set_xlabel(f"{difficulty}, at most" + (" (quantile)" if quantile else ""))
+        axes[0].set_ylabel("accuracy")
+        axes[0].set_ylim(limits(row[end] for row in rows for end in ("value", "low", "high")))
+        empty = Look(INK, "o", "none", hollow=True)
+        beside_key = key(empty, "empty: as many random rows; all rows (ceiling)")
+        legend(figure, [*(key(look(i, len(groups)), group) for i, group in enumerate(groups)), beside_key])
         return settled(figure)
 
 
 def easy_words(rows: Sequence[Row]) -> str:
-    """Accuracy at the lowest and the highest cut-off, easy beside random."""
+    """Mean accuracy over students at the lowest and the highest cut-off, beside random rows and all."""
     sentences = []
-    for where in TESTED:
-        for on in unique(str(row["trained_on"]) for row in rows):
-            found = [
-                r for r in rows if (r["tested_on"], r["trained_on"]) == (where, on) and r["value"] is not None
-            ]
-            found = [r for r in found if r["cutoff"] is not None]
-            if found:
-                ends = [pick(float(r["cutoff"]) for r in found) for pick in (min, max)]
-                means = [[r["value"] for r in found if float(r["cutoff"]) == end] for end in ends]
-                first, last = (number(sum(m) / len(m)) for m in means)
-                sentences.append(f"{TESTED[where]}, trained on {on} rows: {first} to {last}")
-    return f"Accuracy from the lowest to the highest cut-off: {'; '.join(sentences)}." if sentences else ""
+    for where, words in TESTED.items():
+        here = [row for row in rows if row["where"] == where and row["value"] is not None]
+        parts = []
+        easy = [row for row in here if row["arm"] == "easy"]
+        if easy:
+            ends = [pick(float(row["cutoff"]) for row in easy) for pick in (min, max)]
+            first, last = (_mean([r["value"] for r in easy if float(r["cutoff"]) == end]) for end in ends)
+            parts.append(f"{first} at the lowest and {last} at the highest cut-off")
+        for arm, name in (("random", "random rows"), ("ceiling", "all rows")):
+            values = [row["value"] for row in here if row["arm"] == arm]
+            parts += [f"{_mean(values)} from {name}"] if values else []
+        sentences += [f"{words}: {', '.join(parts)}"] if parts else []
+    return f"Accuracy, {'; '.join(sentences)}." if sentences else "Accuracy is undefined throughout."
+
+
+def _mean(values: Sequence[float]) -> str:
+    return number(sum(values) / len(values), 3)
 
 
 def _group(row: Row) -> str:
-    """What one curve is of: the student, with the regime's and analysis' parameters."""
+    """What one curve is of: the student, with the regime and the analysis' parameters."""
     parameters = str(row.get("analysis", "")).partition(":")[2]
     return f"{row['student']} ({row['regime']})" + (f" [{parameters}]" if parameters else "")

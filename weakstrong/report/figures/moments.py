@@ -14,29 +14,35 @@ from weakstrong.report.figures.rows import FigureData, number, of_analysis
 from weakstrong.report.figures.style import INK, LINES, Look
 from weakstrong.report.table import Row
 
-MOMENTS = ("best", "weak-stopped", "last")
+MOMENTS = ("best", "weak", "last")
 """Best on ground truth (an oracle), stopped early on weak labels, last step."""
 
 
 def trajectories(results: FigureData) -> list[Row]:
-    """All rows of the analysis."""
-    return of_analysis(results, "overfitting")
+    """All rows of the analysis; those of one evaluation with ``progress``, the share of training in [0, 1]."""
+    rows = of_analysis(results, "overfitting")
+    ends: dict[tuple[object, ...], float] = {}
+    for row in rows:
+        ends[_result(row)] = max(ends.get(_result(row), 0.0), row["epoch"])
+    return [
+        row if row.get("stop") else {**row, "progress": row["epoch"] / (ends[_result(row)] or 1.0)}
+        for row in rows
+    ]
+
+
+def _result(row: Row) -> tuple[object, ...]:
+    names = ("analysis", "task", "supervisor", "student", "method", "regime", "recipe")
+    return tuple(row.get(name) for name in names)
 
 
 def at_place(rows: Sequence[Row], measure: str, where: str = "all") -> list[Row]:
     """Rows through training of one measure, on all test rows or those of ``where``."""
-    return [
-        row
-        for row in rows
-        if row["measure"] == measure
-        and row.get("progress") is not None
-        and (row.get("where") or "all") == where
-    ]
+    return [r for r in rows if r["measure"] == measure and "progress" in r and r["where"] == where]
 
 
 def pgr_rows(rows: Sequence[Row]) -> list[Row]:
-    """Rows of PGR at a moment."""
-    return [row for row in rows if row["measure"] == "pgr" and row.get("moment") in MOMENTS]
+    """Rows of PGR at one of `MOMENTS`."""
+    return [row for row in rows if row["measure"] == "pgr" and row.get("stop") in MOMENTS]
 
 
 def draw_curve(ax: Axes, rows: Sequence[Row], looks: Look, label: str, turn: int = 0) -> None:
@@ -83,7 +89,7 @@ def draw_moments(ax: Axes, pairs: Sequence[tuple[str, Sequence[Row], Look]], nam
     """PGR of each pair at the three moments, and the median in ink where several pairs have one."""
     levels(ax)
     for i, (pair, rows, looks) in enumerate(pairs):
-        points = [measured(MOMENTS.index(row["moment"]), row) for row in rows]
+        points = [measured(MOMENTS.index(row["stop"]), row) for row in rows]
         series(ax, points, looks | {"line": LINES[2]}, f"PGR of {pair}", shift(ax, i, len(pairs)))
     every = [row for _, rows, _ in pairs for row in rows]
     medians = moment_medians(every)
@@ -104,7 +110,7 @@ def draw_moments(ax: Axes, pairs: Sequence[tuple[str, Sequence[Row], Look]], nam
 def moment_medians(rows: Sequence[Row]) -> dict[str, float]:
     """Median PGR over pairs at each moment where one is defined."""
     found = {
-        moment: [row["value"] for row in rows if row["moment"] == moment and row["value"] is not None]
+        moment: [row["value"] for row in rows if row["stop"] == moment and row["value"] is not None]
         for moment in MOMENTS
     }
     return {moment: median(values) for moment, values in found.items() if values}
@@ -114,5 +120,6 @@ def moment_words(rows: Sequence[Row]) -> str:
     """Median PGR at each moment in words."""
     medians = moment_medians(pgr_rows(rows))
     if not medians:
-        return "PGR is undefined at every moment."
-    return f"Median PGR: {', '.join(f'{number(value)} {moment}' for moment, value in medians.items())}."
+        return "PGR undefined at every moment."
+    words = {"best": "at best", "weak": "stopped on weak labels", "last": "at the last step"}
+    return f"median PGR {', '.join(f'{number(value)} {words[moment]}' for moment, value in medians.items())}."

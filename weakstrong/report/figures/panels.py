@@ -13,12 +13,13 @@ from matplotlib.lines import Line2D
 
 from weakstrong.report.figures.drawing import (
     Point,
+    arm_key,
+    arm_look,
     compute_axis,
     key,
     legend,
     levels,
     limits,
-    line_key,
     names_height,
     pgr_limits,
     scored,
@@ -28,7 +29,7 @@ from weakstrong.report.figures.drawing import (
     undefined,
 )
 from weakstrong.report.figures.rows import Models, in_order, positions
-from weakstrong.report.figures.style import DOUBLE, GREY, INK, LINES, MARK, Look, line_style, look, styled
+from weakstrong.report.figures.style import DOUBLE, GREY, INK, LINES, MARK, Look, look, styled
 from weakstrong.report.table import Row, has_pgr
 
 Arms = Mapping[str, Sequence[Row]]
@@ -101,18 +102,13 @@ def keys(scene: _Scene, arms: Sequence[str]) -> list[Line2D]:
         key(Look(INK, "o"), "strong ceiling"),
         Line2D([], [], label="a supervisor's own score", **own),
         *(key(scene.look(name), f"student of {name}") for name in scene.supervisors),
-        *(line_key(line_style(i), arm) for i, arm in enumerate(arms)),
+        *(arm_key(i, arm) for i, arm in enumerate(arms)),
     ]
 
 
 def pgr_of(row: Row) -> tuple[float | None, float | None, float | None]:
     """PGR and its interval; None where undefined."""
     return (row["pgr"], row["pgr_low"], row["pgr_high"]) if has_pgr(row) else (None, None, None)
-
-
-def arm_look(looks: Look, index: int) -> Look:
-    """How arm ``index`` of a series looks: the first solid and full, the others by line style, and empty."""
-    return looks | {"line": line_style(index), "hollow": index > 0}
 
 
 def draw_accuracy(ax: Axes, arms: Arms, scene: _Scene) -> None:

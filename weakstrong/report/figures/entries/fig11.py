@@ -39,9 +39,7 @@ class Fig11(PaperFigure):
         "In the paper's Fig. 11: lp(gt) 0.72, ft(weak)+lp(gt) 0.78, ft(gt) 0.82: finetuning on weak labels makes the "
         "task more linear in the student's features."
     )
-    needs: ClassVar[str] = (
-        "the analysis saliency, which trains: w2s run --analysis saliency --regime finetune"
-    )
+    needs: ClassVar[str] = "the analysis saliency, which trains: w2s run recipes/fig11_saliency.yaml"
     analyses: ClassVar[tuple[str, ...]] = ("saliency",)
 
     def rows(self, results: FigureData) -> list[Row]:

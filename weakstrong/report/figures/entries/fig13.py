@@ -25,7 +25,7 @@ class Fig13(PaperFigure):
         "In the paper's Fig. 13 (medians over 22 NLP tasks) the best step is about 0.15 of PGR above the one chosen "
         "on weak labels for naive training, about 0.05 with the confidence loss."
     )
-    needs: ClassVar[str] = "the analysis overfitting, which trains: w2s run --analysis overfitting"
+    needs: ClassVar[str] = "the analysis overfitting, which trains: w2s run recipes/fig13_early_stopping.yaml"
     analyses: ClassVar[tuple[str, ...]] = ("overfitting",)
 
     def rows(self, results: FigureData) -> list[Row]:
@@ -43,9 +43,9 @@ class Fig13(PaperFigure):
             axes, lowest, leftmost = grid(figure, len(arms), columns)
             for i, (ax, (arm, mine)) in enumerate(zip(axes, arms.items(), strict=True)):
                 for row in mine:
-                    y = pairs.index(pair_of(row)) + 0.25 * (MOMENTS.index(row["moment"]) - 1)
+                    y = pairs.index(pair_of(row)) + 0.25 * (MOMENTS.index(row["stop"]) - 1)
                     value = (row["value"], row["low"], row["high"])
-                    dot(ax, y, value, looks[row["moment"]], f"{row['moment']} of {pair_of(row)}")
+                    dot(ax, y, value, looks[row["stop"]], f"{row['stop']} of {pair_of(row)}")
                 levels(ax, vertical=True)
                 ax.set_title(arm)
                 ax.set_xlabel("PGR" if lowest[i] else "")
@@ -55,7 +55,7 @@ class Fig13(PaperFigure):
             axes[0].set_ylim(len(pairs) - 0.5, -0.5)
             words = {
                 "best": "best step (oracle)",
-                "weak-stopped": "stopped on weak labels",
+                "weak": "stopped on weak labels",
                 "last": "last step",
             }
             legend(figure, [key(looks[moment], word) for moment, word in words.items()])

@@ -22,17 +22,19 @@ class Fig19(PaperFigure):
         "The paper's Fig. 19 and 20 train on chess puzzles up to an Elo of 800 to 1300 and test on all and on those "
         "from 2000, with zero-shot beside it."
     )
-    needs: ClassVar[str] = "the analysis easy-to-hard, which trains: w2s run --analysis easy-to-hard:by=given"
+    needs: ClassVar[str] = (
+        "the analysis easy-to-hard, which trains: w2s run recipes/fig21_model_difficulty.yaml --analysis easy-to-hard:by=given"
+    )
     analyses: ClassVar[tuple[str, ...]] = ("easy-to-hard",)
 
     def rows(self, results: FigureData) -> list[Row]:
-        return curves_by(results, ("given", "natural", "task"))
+        return curves_by(results, "given")
 
     def draw(self, rows: Sequence[Row], models: Models) -> Figure:
-        return easy_to_hard_panels(rows, "difficulty as the task gives it, at most (e.g. Elo)")
+        return easy_to_hard_panels(rows, "difficulty as the task gives it")
 
     def seen(self, rows: Sequence[Row]) -> str:
         return (
-            "Solid: students trained on ground truth of easy rows; dashed, empty markers: of as many random rows. "
+            "Solid: students trained on ground truth of easy rows; right of them, as many random rows and all of them (ceiling). "
             f"{easy_words(rows)} {seeds_words(rows)}"
         )

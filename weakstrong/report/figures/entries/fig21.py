@@ -22,17 +22,19 @@ class Fig21(PaperFigure):
         "The paper's Fig. 21 does so on NLP tasks: difficulty is the smallest model that, with every larger one, "
         "solves a held-out row; all trainings have as many rows."
     )
-    needs: ClassVar[str] = "the analysis easy-to-hard, which trains: w2s run --analysis easy-to-hard"
+    needs: ClassVar[str] = (
+        "the analysis easy-to-hard, which trains: w2s run recipes/fig21_model_difficulty.yaml"
+    )
     analyses: ClassVar[tuple[str, ...]] = ("easy-to-hard",)
 
     def rows(self, results: FigureData) -> list[Row]:
-        return curves_by(results, ("", "model", "models"))
+        return curves_by(results, "models")
 
     def draw(self, rows: Sequence[Row], models: Models) -> Figure:
-        return easy_to_hard_panels(rows, "smallest model that solves a row, at most")
+        return easy_to_hard_panels(rows, "smallest model that solves a row")
 
     def seen(self, rows: Sequence[Row]) -> str:
         return (
-            "Solid: students trained on ground truth of easy rows; dashed, empty markers: of as many random rows. "
+            "Solid: students trained on ground truth of easy rows; right of them, as many random rows and all of them (ceiling). "
             f"{easy_words(rows)} {seeds_words(rows)}"
         )

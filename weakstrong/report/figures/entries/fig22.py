@@ -23,18 +23,18 @@ class Fig22(PaperFigure):
         "which row is easier."
     )
     needs: ClassVar[str] = (
-        "the analysis easy-to-hard, which trains: w2s run --analysis easy-to-hard:by=judged"
+        "the analysis easy-to-hard, which trains: w2s run recipes/fig22_judged_difficulty.yaml"
     )
     analyses: ClassVar[tuple[str, ...]] = ("easy-to-hard",)
 
     def rows(self, results: FigureData) -> list[Row]:
-        return curves_by(results, ("judged", "judge"))
+        return curves_by(results, "judged")
 
     def draw(self, rows: Sequence[Row], models: Models) -> Figure:
-        return easy_to_hard_panels(rows, "difficulty as judged, at most")
+        return easy_to_hard_panels(rows, "difficulty as judged")
 
     def seen(self, rows: Sequence[Row]) -> str:
         return (
-            "Solid: students trained on ground truth of easy rows; dashed, empty markers: of as many random rows. "
+            "Solid: students trained on ground truth of easy rows; right of them, as many random rows and all of them (ceiling). "
             f"{easy_words(rows)} {seeds_words(rows)}"
         )

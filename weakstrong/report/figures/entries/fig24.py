@@ -10,6 +10,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from weakstrong.report.figures.drawing import (
     Point,
+    arm_key,
+    arm_look,
     diagonal,
     key,
     legend,
@@ -22,7 +24,7 @@ from weakstrong.report.figures.drawing import (
     settled,
 )
 from weakstrong.report.figures.entries.base import FIGURES, PaperFigure
-from weakstrong.report.figures.panels import arm_look, pgr_of
+from weakstrong.report.figures.panels import pgr_of
 from weakstrong.report.figures.rows import FigureData, Models, arms_of, derived, number, seeds_words, unique
 from weakstrong.report.figures.structures import rule_of
 from weakstrong.report.figures.style import DOUBLE, GREY, LINES, look, styled
@@ -98,11 +100,7 @@ class Fig24(PaperFigure):
             for ax in axes[-1]:
                 ax.set_xlabel("accuracy of the weak labels on test")
             handles = [key(look(i, len(kinds)), WORDS[kind]) for i, kind in enumerate(kinds)]
-            handles += (
-                [line_key(arm_look(look(0, 1), j).line, arm) for j, arm in enumerate(arms)]
-                if len(arms) > 1
-                else []
-            )
+            handles += [arm_key(j, arm) for j, arm in enumerate(arms)] if len(arms) > 1 else []
             legend(
                 figure, [*handles, line_key(LINES[1], "ceiling; diagonal: no better than the labels", GREY)]
             )

@@ -36,7 +36,7 @@ class Fig25(PaperFigure):
         "lie; random errors are the easy case."
     )
     needs: ClassVar[str] = (
-        "finished cells with supervisors such as random-errors:minilm-l6: w2s run recipes/fig25_errors.yaml"
+        "finished cells with supervisors such as random-errors:minilm-l6: w2s run recipes/fig25_error_structure.yaml"
     )
 
     def rows(self, results: FigureData) -> list[Row]:

@@ -27,7 +27,7 @@ class Fig26(PaperFigure):
         "for different structures, although all labels are equally accurate."
     )
     needs: ClassVar[str] = (
-        "the analysis overfitting of cells with derived errors: w2s run recipes/fig25_errors.yaml --analysis overfitting"
+        "the analysis overfitting of cells with derived errors: w2s run recipes/fig25_error_structure.yaml --analysis overfitting"
     )
     analyses: ClassVar[tuple[str, ...]] = ("overfitting",)
 

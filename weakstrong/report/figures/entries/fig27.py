@@ -32,7 +32,7 @@ class Fig27(PaperFigure):
         "In the paper's Fig. 27 such students recover nothing: PGR 0.002 ± 0.003 (naive), 0.046 ± 0.108 (confidence)."
     )
     needs: ClassVar[str] = (
-        "finished cells of the method trivial-imitation: w2s run recipes/fig27_imitation.yaml"
+        "finished cells of the method trivial-imitation: w2s run recipes/fig27_trivial_imitation.yaml"
     )
 
     def rows(self, results: FigureData) -> list[Row]:

@@ -33,7 +33,7 @@ class Fig7(PaperFigure):
         "In the paper's Fig. 7 (reward modelling) students overfit to the weak labels: the best step in the course "
         "of training recovers more than the last, most so where the gap is large."
     )
-    needs: ClassVar[str] = "the analysis overfitting, which trains: w2s run --analysis overfitting"
+    needs: ClassVar[str] = "the analysis overfitting, which trains: w2s run recipes/fig07_overfitting.yaml"
     analyses: ClassVar[tuple[str, ...]] = ("overfitting",)
 
     def rows(self, results: FigureData) -> list[Row]:
