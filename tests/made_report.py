@@ -62,12 +62,16 @@ def made_report(
             )  # fmt: skip
         explorer.append(named | {"recipe": row["recipe"]} | _entry(rng, members, texts[names[0]]))
         identity = {"analysis": "agreement"} | named | {"recipe": row["recipe"], "n_seeds": seeds}
-        for arm in ("student", "ceiling"):
-            for where in ("all", "supervisor right", "supervisor wrong"):
-                agreement.append(identity | _measure(rng, "agreement") | {"arm": arm, "where": where, "rows": 10000})
-        for measure in CALIBRATION:
-            for arm in ("supervisor", "student", "ceiling"):
-                calibration.append(identity | {"analysis": "made"} | _measure(rng, measure) | {"arm": arm})
+        agreement += [
+            identity | _measure(rng, "agreement") | {"arm": arm, "where": where, "rows": 10000}
+            for arm in ("student", "ceiling")
+            for where in ("all", "supervisor right", "supervisor wrong")
+        ]
+        calibration += [
+            identity | {"analysis": "made"} | _measure(rng, measure) | {"arm": arm}
+            for measure in CALIBRATION
+            for arm in ("supervisor", "student", "ceiling")
+        ]
     fields: dict[str, Any] = {
         "title": "A large experiment",
         "aggregate": aggregate,
@@ -114,7 +118,11 @@ def _entry(rng: np.random.Generator, members: list[Cell], texts: list[str]) -> d
         "curve": {
             "unit": "epoch",
             "lines": [
-                {"seed": cell.seed, "points": [[e + 1, round(float(a), 4)] for e, a in enumerate(curve)], "best": EPOCHS}
+                {
+                    "seed": cell.seed,
+                    "points": [[e + 1, round(float(a), 4)] for e, a in enumerate(curve)],
+                    "best": EPOCHS,
+                }
                 for cell, curve in zip(members, curves, strict=True)
             ],
         },
@@ -122,14 +130,21 @@ def _entry(rng: np.random.Generator, members: list[Cell], texts: list[str]) -> d
         "counts": {"both_right": 1400, "student_right": 300, "supervisor_right": 100, "both_wrong": 200},
         "student_right": rows("positive", "negative"),
         "supervisor_right": rows("negative", "positive"),
-        "steps": [hashlib.sha256(f"{key}{i}".encode()).hexdigest() for key in (members[0].key(),) for i in range(5)],
+        "steps": [
+            hashlib.sha256(f"{key}{i}".encode()).hexdigest() for key in (members[0].key(),) for i in range(5)
+        ],
         "note": "",
     }
 
 
 def _steps(explorer: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Five steps for each cell, as a store has them."""
-    keys = [hashlib.sha256(f"{key}{i}".encode()).hexdigest() for e in explorer for key in e["keys"] for i in range(5)]
+    keys = [
+        hashlib.sha256(f"{key}{i}".encode()).hexdigest()
+        for e in explorer
+        for key in e["keys"]
+        for i in range(5)
+    ]
     return [
         {"step": ("probe", "score")[i % 2], "key": key, "version": 3, "title": f"student m{i % 7}, naive, seed {i % 5}",
          "seconds": round(0.1 + i % 17 / 7, 3), "finished": f"2026-01-01T{i // 3600 % 24:02d}:{i // 60 % 60:02d}:{i % 60:02d}Z",

@@ -15,7 +15,7 @@ import pytest
 from weakstrong.errors import DataError
 from weakstrong.report.figures import fig3
 from weakstrong.report.packing import unpacked
-from weakstrong.report.page import ReportData, data_of_page, render_page
+from weakstrong.report.page import ReportData, render_page
 
 Rows = list[dict[str, Any]]
 REASON = "the gap's interval [-0.004, 0.031] covers zero"

@@ -76,14 +76,28 @@ def hostile(payload: str) -> ReportData:
         "message": payload,
         "examples": [payload, payload],
     }
-    shown = {"id": payload, "text": payload, "other": payload, "truth": payload, "supervisor": payload, "student": payload}
+    shown = {
+        "id": payload,
+        "text": payload,
+        "other": payload,
+        "truth": payload,
+        "supervisor": payload,
+        "student": payload,
+    }
     entry = names | {
         "keys": [payload], "seeds": [0], "seed": 0, "note": payload, "steps": [payload],
         "curve": {"unit": payload, "lines": [{"seed": 0, "points": [[1, 0.5], [2, 0.6]], "best": 2}]},
         "counts": {"both_right": 1, "student_right": 1, "supervisor_right": 1, "both_wrong": 1},
         "student_right": [shown], "supervisor_right": [shown],
     }  # fmt: skip
-    measured = names | {"analysis": payload, "measure": payload, "value": 0.5, "low": 0.4, "high": 0.6, payload: payload}
+    measured = names | {
+        "analysis": payload,
+        "measure": payload,
+        "value": 0.5,
+        "low": 0.4,
+        "high": 0.6,
+        payload: payload,
+    }
     return ReportData(
         explorer=[entry], analyses={payload: [measured]}, ledger=[{payload: payload}], controls=[{payload: [payload]}],
         title=payload, aggregate=[row, other], across=[across], cells=[cell, cell | {"status": payload}],
@@ -117,7 +131,9 @@ class Structure(HTMLParser):
             self.drawn |= {tag, *(n for n, _ in attrs), *(v for v in links if not v.startswith("#"))}
             return
         acting = sorted(f"{n}={v}" for n, v in attrs if n in ("style", "id", "type", "http-equiv"))
-        named = (re.sub("open=[0-9a-f]{10}", "open=", text) for text in (*acting, *links))  # a digest of the names
+        named = (
+            re.sub("open=[0-9a-f]{10}", "open=", text) for text in (*acting, *links)
+        )  # a digest of the names
         self.tags.append((tag, *(n for n, _ in attrs), *named))
         self._script = tag == "script"
         self.scripts += [""] * self._script

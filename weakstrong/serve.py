@@ -116,7 +116,9 @@ class Watched:
                     pause = max(every, self._cost / SHARE)
             except WeakStrongError as error:
                 self.news = self.news | {"error": str(error)}
-            except Exception as error:  # the page that is open must not die of it; it says why it stands still
+            except (
+                Exception
+            ) as error:  # the page that is open must not die of it; it says why it stands still
                 self.news = self.news | {"error": without_secrets(f"{type(error).__name__}: {error}")}
 
     def stop(self) -> None:
@@ -223,4 +225,3 @@ def is_local(host: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-

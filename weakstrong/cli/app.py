@@ -235,7 +235,10 @@ def serve(
     store: StoreOption = None,
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0: any that is free.")] = 0,
     host: Annotated[
-        str, typer.Option("--host", help="Address to listen at. Others than this machine's own are read by others.")
+        str,
+        typer.Option(
+            "--host", help="Address to listen at. Others than this machine's own are read by others."
+        ),
     ] = "127.0.0.1",
     title: Annotated[str | None, typer.Option("--title", help="Heading of the page.")] = None,
     as_json: JsonOption = False,

@@ -34,7 +34,7 @@ def unpacked(form: dict[str, Any]) -> Any:
     >>> unpacked(packed({"a": [1, 2.5, None], "b": {"a": True}}))
     {'a': [1, 2.5, None], 'b': {'a': True}}
     """
-    shapes, pool = form["shapes"], []
+    shapes, pool = form["shapes"], list[Any]()
 
     def value(part: Any) -> Any:
         if not isinstance(part, list):
@@ -46,7 +46,7 @@ def unpacked(form: dict[str, Any]) -> Any:
         return values if tag == LIST else dict(zip(shapes[tag], values, strict=True))
 
     for entry in form["pool"]:
-        pool.append(value(entry))  # noqa: PERF401: an entry reads those before it
+        pool.append(value(entry))
     return value(form["root"])
 
 
@@ -67,10 +67,14 @@ class _Packer:
         if isinstance(value, dict):
             shape = self.shapes.setdefault(tuple(value), len(self.shapes))
             parts = [self.read(part) for part in value.values()]
-            number = self._number((shape, *(part for part, _ in parts)), 2 + sum(size + 1 for _, size in parts))
+            number = self._number(
+                (shape, *(part for part, _ in parts)), 2 + sum(size + 1 for _, size in parts)
+            )
         elif isinstance(value, list):
             parts = [self.read(part) for part in value]
-            number = self._number((LIST, *(part for part, _ in parts)), 4 + sum(size + 1 for _, size in parts))
+            number = self._number(
+                (LIST, *(part for part, _ in parts)), 4 + sum(size + 1 for _, size in parts)
+            )
         elif isinstance(value, str):
             number = self._number(("", value), len(value) + 2)
         else:  # 1, 1.0 and True are equal to Python, and not to a reader

@@ -48,9 +48,7 @@ __all__ = ["ReportData", "data_of_page", "embedded_json", "headline", "render_pa
 WEB = Path(__file__).parent / "web"
 
 
-def render_page(
-    data: ReportData, figures: Sequence[FigureEntry] | None = None, live: str = ""
-) -> str:
+def render_page(data: ReportData, figures: Sequence[FigureEntry] | None = None, live: str = "") -> str:
     """The whole page as one HTML text; the same data give the same text.
 
     A number that is not finite is shown and embedded as missing, and the page says so. An empty report is a
@@ -143,7 +141,12 @@ def _hero(aggregate: Sequence[Row], scale: Scale) -> list[Any]:
     first = pairs(aggregate)[0]
     places = {id(row): i for i, row in enumerate(aggregate)}
     found = [
-        strip(method_name(row), [(places[id(row)], row)], scale, percent(row["pgr"], row["pgr_low"], row["pgr_high"]))
+        strip(
+            method_name(row),
+            [(places[id(row)], row)],
+            scale,
+            percent(row["pgr"], row["pgr_low"], row["pgr_high"]),
+        )
         for row in naive_last(first)
         if has_pgr(row)
     ]

@@ -97,7 +97,9 @@ def plain_data(data: ReportData) -> tuple[dict[str, Any], list[str]]:
         DataError: a row lacks a key, or a value has no form in JSON; the message has its path.
     """
     lost: list[str] = []
-    plain = {entry.name: _plain(getattr(data, entry.name), f"data.{entry.name}", lost) for entry in fields(data)}
+    plain = {
+        entry.name: _plain(getattr(data, entry.name), f"data.{entry.name}", lost) for entry in fields(data)
+    }
     analyses = {f"analyses.{name}": rows for name, rows in plain["analyses"].items()}
     needed = dict.fromkeys(analyses, (*NAMES, "measure", "value", "low", "high"))
     for name, keys in (ROW_KEYS | needed).items():
@@ -140,5 +142,3 @@ def _plain(value: object, path: str, lost: list[str]) -> Any:
         return [_plain(item, f"{path}[{i}]", lost) for i, item in enumerate(value)]
     wanted = "str, number, bool, None, list or dict"
     raise DataError(f"{path}: found {type(value).__name__}, wanted {wanted}; convert it first")
-
-

@@ -101,7 +101,9 @@ def result_ids(aggregate: Sequence[Row]) -> list[str]:
     """A short name for each result that stays the same when others are added: links to it keep their meaning."""
     found: list[str] = []
     for row in aggregate:
-        names: list[Any] = [row.get(n) for n in ("task", "supervisor", "student", "method", "regime", "recipe")]
+        names: list[Any] = [
+            row.get(n) for n in ("task", "supervisor", "student", "method", "regime", "recipe")
+        ]
         name = hashlib.sha256(json.dumps(names).encode()).hexdigest()[:10]
         found.append(name if name not in found else f"{name}-{len(found)}")
     return found

@@ -20,6 +20,7 @@ from weakstrong.report.table import (
     several,
 )
 
+
 @dataclass(frozen=True)
 class Shown:
     """One cell of a table: its words, small words below, what it is sorted by, and whether it is a number."""
@@ -124,7 +125,9 @@ def model_row(name: str, facts: Mapping[str, Any]) -> list[Shown]:
     """One model and its facts."""
     counts = [facts.get("parameters"), facts.get("flops_per_token")]
     numbers = [Shown(MISSING if n is None else f"{n:,.0f}", "", n, numeric=True) for n in counts]
-    words = [Shown(text, order=text) for text in (str(facts.get(n) or MISSING) for n in ("licence", "source"))]
+    words = [
+        Shown(text, order=text) for text in (str(facts.get(n) or MISSING) for n in ("licence", "source"))
+    ]
     return [Shown(name, order=name), *numbers, *words]
 
 

@@ -8,6 +8,7 @@ from weakstrong.report.table import Row, fixed, format_number, has_pgr
 
 ENOUGH_SEEDS = 5
 
+
 def headline(rows: Sequence[Row], with_task: bool = True, with_regime: bool = False) -> tuple[str, str]:
     """A sentence for one (task, supervisor, student, regime); and a line of facts.
 
@@ -33,7 +34,9 @@ def headline(rows: Sequence[Row], with_task: bool = True, with_regime: bool = Fa
             continue
         aside = ", worse than the supervisor" if pgr < 0 else ", above the ceiling" if pgr > 1 else ""
         gap = "" if parts else " of the gap between supervisor and ceiling"  # explained once
-        parts.append(f"{row['method']} {'' if parts else 'recovers '}{percent(pgr, row['pgr_low'], row['pgr_high'])}{gap}{aside}")
+        parts.append(
+            f"{row['method']} {'' if parts else 'recovers '}{percent(pgr, row['pgr_low'], row['pgr_high'])}{gap}{aside}"
+        )
     for reason, methods in undefined.items():
         parts.append(f"the PGR of {', '.join(methods)} is undefined{f' ({reason})' if reason else ''}")
     where = f"On {first['task']}, with" if with_task else "With"
@@ -67,7 +70,10 @@ def headline_over_tasks(across: Sequence[Row], with_regime: bool = False) -> tup
         parts.append(f"{row['method']} {opening}{value}{'' if parts else ' of the gap'}")
     student = f"{first['student']} ({first['regime']})" if with_regime else first["student"]
     sentence = f"Over {first['n_tasks']} tasks, with supervisor {first['supervisor']} and student {student}, "
-    return f"{sentence}{'; '.join(parts)}.", f"a gap to recover on {first['n_defined']} of {first['n_tasks']} tasks"
+    return (
+        f"{sentence}{'; '.join(parts)}.",
+        f"a gap to recover on {first['n_defined']} of {first['n_tasks']} tasks",
+    )
 
 
 def naive_last(rows: Sequence[Row]) -> list[Row]:
@@ -113,5 +119,3 @@ def pairs(aggregate: Sequence[Row]) -> list[list[Row]]:
         key = (row["task"], row["supervisor"], row["student"], row["regime"])
         found.setdefault(key, []).append(row)
     return list(found.values())
-
-
