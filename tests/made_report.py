@@ -62,14 +62,16 @@ def made_report(
             )  # fmt: skip
         explorer.append(named | {"recipe": row["recipe"]} | _entry(rng, members, texts[names[0]]))
         identity = {"analysis": "agreement"} | named | {"recipe": row["recipe"], "n_seeds": seeds}
-        for arm in ("student", "ceiling"):
-            for where in ("all", "supervisor right", "supervisor wrong"):
-                agreement.append(
-                    identity | _measure(rng, "agreement") | {"arm": arm, "where": where, "rows": 10000}
-                )
-        for measure in CALIBRATION:
-            for arm in ("supervisor", "student", "ceiling"):
-                calibration.append(identity | {"analysis": "made"} | _measure(rng, measure) | {"arm": arm})
+        agreement += [
+            identity | _measure(rng, "agreement") | {"arm": arm, "where": where, "rows": 10000}
+            for arm in ("student", "ceiling")
+            for where in ("all", "supervisor right", "supervisor wrong")
+        ]
+        calibration += [
+            identity | {"analysis": "made"} | _measure(rng, measure) | {"arm": arm}
+            for measure in CALIBRATION
+            for arm in ("supervisor", "student", "ceiling")
+        ]
     fields: dict[str, Any] = {
         "title": "A large experiment",
         "aggregate": aggregate,

@@ -90,7 +90,7 @@ def _group(store: Store, members: Members, texts: _Texts) -> dict[str, Any]:
         entry["note"] = (
             "This store holds the scores only: the texts and predictions behind them are elsewhere."
         )
-        return entry | dict.fromkeys(KINDS, [])
+        return entry | {kind: [] for kind in KINDS}
     shown = _Shown(first, texts.of(loaded))
     for kind, (good, bad) in KINDS.items():
         entry[kind] = shown.rows(right_N[good] & ~right_N[bad])
@@ -109,7 +109,7 @@ class _Shown:
         """Class [N] and its probability [N] by arm."""
         found = {}
         for arm in ("supervisor", "student"):
-            probs_NC, guess_N = self.runs.probabilities(arm)[0], self.runs.guesses(arm)[0]  # type: ignore[arg-type]
+            probs_NC, guess_N = self.runs.probabilities(arm)[0], self.runs.guesses(arm)[0]
             found[arm] = guess_N, np.take_along_axis(probs_NC, guess_N[:, None], 1)[:, 0]
         return found
 

@@ -24,14 +24,14 @@ def serve_page(store: str | None, host: str, port: int, title: str | None, as_js
             "there is no password. Without --host only this machine can.",
             file=sys.stderr,
         )
-    if as_json:
-        print(json.dumps({"url": server.url, "store": opened.url}), flush=True)
-    else:
-        print(f"{server.url}  (store {visible(opened.url)}; Ctrl-C ends it)", flush=True)
     follower = threading.Thread(target=watched.follow, daemon=True)
     before = signal.signal(signal.SIGTERM, _interrupt)
-    follower.start()
     try:
+        follower.start()
+        if as_json:
+            print(json.dumps({"url": server.url, "store": opened.url}), flush=True)
+        else:
+            print(f"{server.url}  (store {visible(opened.url)}; Ctrl-C ends it)", flush=True)
         server.serve_forever(poll_interval=0.1)
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)

@@ -34,7 +34,7 @@ def unpacked(form: dict[str, Any]) -> Any:
     >>> unpacked(packed({"a": [1, 2.5, None], "b": {"a": True}}))
     {'a': [1, 2.5, None], 'b': {'a': True}}
     """
-    shapes, pool = form["shapes"], []
+    shapes, pool = form["shapes"], list[Any]()
 
     def value(part: Any) -> Any:
         if not isinstance(part, list):
@@ -46,7 +46,7 @@ def unpacked(form: dict[str, Any]) -> Any:
         return values if tag == LIST else dict(zip(shapes[tag], values, strict=True))
 
     for entry in form["pool"]:
-        pool.append(value(entry))  # noqa: PERF401: an entry reads those before it
+        pool.append(value(entry))
     return value(form["root"])
 
 
