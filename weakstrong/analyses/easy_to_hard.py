@@ -22,7 +22,7 @@ from weakstrong.models.base import ModelSpec, card, parse_model
 from weakstrong.stats import ratio_interval
 from weakstrong.steps import FinetuneFit, ProbeFit
 from weakstrong.steps_easy import EasySpec, JudgeSpec
-from weakstrong.training.spec import FeatureSpec, Finetune, Probe
+from weakstrong.training.spec import Finetune, Probe
 
 if TYPE_CHECKING:
     from weakstrong.experiment import Cell
@@ -70,6 +70,7 @@ class EasyToHard(Analysis):
     judge: AnyModel | None = Field(None, description="by=judged: the decoder asked; empty: the student")
     comparisons: int = Field(6, ge=2, multiple_of=2, description="by=judged: per row")
     words: int = Field(60, ge=1, description="by=judged: of each text that are shown")
+    precision: Literal["bf16", "fp32"] = Field("bf16", description="by=judged: of the judge's products")
     prior: float = Field(0.1, gt=0, description="by=judged: precision of the prior on strengths")
 
     def steps(self, cell: Cell, made: CellSteps, graph: Graph) -> dict[str, Step]:
@@ -106,7 +107,7 @@ class EasyToHard(Analysis):
         truth = steps.truth(loaded, split, (Part.WEAK_TRAIN, Part.WEAK_VALIDATION))
         training = cell.student_training
         if isinstance(training, Finetune):
-            training = Probe(features=FeatureSpec(max_tokens=training.max_tokens))
+            training = Probe(features=training.as_features())
         spec = ProbeFit(
             method=parse_method("naive"),
             seed=cell.seed,
@@ -159,6 +160,7 @@ class EasyToHard(Analysis):
             words=self.words,
             prior=self.prior,
             seed=cell.seed,
+            precision=self.precision,
         )
         return steps_easy.judge(steps.examples(loaded), split, spec)
 

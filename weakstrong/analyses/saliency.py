@@ -17,7 +17,7 @@ from weakstrong.methods.base import parse_method
 from weakstrong.models.base import ModelSpec
 from weakstrong.stats import ratio_interval
 from weakstrong.steps import FinetuneFit, ProbeFit
-from weakstrong.training.spec import FeatureSpec, Finetune, Probe
+from weakstrong.training.spec import Finetune, Probe
 
 if TYPE_CHECKING:
     from weakstrong.experiment import Cell
@@ -44,7 +44,7 @@ class Saliency(Analysis):
     source: ClassVar[str] = "Burns et al. 2023, §5.2.3, Fig. 11"
     kind: Literal["saliency"] = "saliency"
     probe: Probe = Probe()
-    """Training of the probes; texts are cut where finetuning cuts them."""
+    """Training of the probes; their features follow the finetuning's ``max_tokens`` and precision."""
 
     def refuses(self, cell: Cell) -> str:
         if not isinstance(cell.student_training, Finetune) or cell.method.prompt is not None:
@@ -68,7 +68,7 @@ class Saliency(Analysis):
                 f"{student.title}, weights kept",
                 **{r: s for r, s in student.inputs.items() if r not in ("examples", "split", "labels")},
             )
-        looked = FeatureSpec(max_tokens=spec.training.max_tokens, dtype=self.probe.features.dtype)
+        looked = spec.training.as_features()
         head = ProbeFit(
             method=parse_method("naive"),
             seed=cell.seed,

@@ -75,6 +75,15 @@ class Finetune(Spec):
     lora: Lora | None = None
     save_weights: bool = Field(False, description="keep the model, as a Hugging Face folder")
 
+    def as_features(self) -> FeatureSpec:
+        """How a probe reads a model that is trained so: texts cut alike, products of the same precision.
+
+        >>> Finetune(precision="fp32", max_tokens=64).as_features().dtype
+        'float32'
+        """
+        dtype: Literal["bfloat16", "float32"] = "float32" if self.precision == "fp32" else "bfloat16"
+        return FeatureSpec(max_tokens=self.max_tokens, dtype=dtype)
+
 
 class Generative(Spec):
     """Language-model training on the task's texts, without labels, before the task's own training (paper §5.2.2)."""
