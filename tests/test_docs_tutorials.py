@@ -15,7 +15,7 @@ import pytest
 from documented import ROOT, blocks, shell_lines, titled, words
 
 from weakstrong.cli.app import app
-from weakstrong.methods import METHODS
+from weakstrong.methods import METHODS, _own
 
 Tiny = Callable[..., Path]
 
@@ -110,4 +110,5 @@ def test_the_researchers_way(
             exec(compile(body, "researcher.md", "exec"), {})
     finally:
         METHODS.forget("trimmed")
+        _own._loaded.pop("trimmed", None)
     assert (folder / "small.html").stat().st_size > 10_000
