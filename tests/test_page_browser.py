@@ -15,9 +15,10 @@ from made_report import made_report
 from matplotlib.figure import Figure
 from test_security_page import PAYLOADS, hostile
 
+from weakstrong.report.figures import Drawn
 from weakstrong.report.page import ReportData, render_page
 from weakstrong.report.page_data import plain_data
-from weakstrong.report.page_figures import Drawn, figure_entries
+from weakstrong.report.page_figures import figure_entries
 
 TASKS = ("movie-snippets", "rated-tweets")
 
@@ -202,6 +203,22 @@ def test_the_explorer_by_keyboard_and_mouse(url: str, report: ReportData, open_p
     assert heading.inner_text() == name(cell)
     spec = page.locator(".inside details[open] pre").inner_text()
     assert json.loads(spec) == json.loads(json.dumps(report.specs[cell["key"]]))
+
+
+def test_points_of_the_papers_figures_open_their_results(tmp_path: Path, open_page: Any) -> None:  # noqa: F811
+    """Only figures made by a test have points to click; a result drawn in two panels has one id twice."""
+    small = made_report(TASKS[:1], ("naive", "confidence"), 1)
+    file = tmp_path / "page.html"
+    file.write_text(render_page(small), encoding="utf-8")
+    page = open_page(file.as_uri())
+    ids = page.eval_on_selector_all('.card svg [id*="-result-"]', "found => found.map(x => x.id)")
+    assert len(set(ids)) == len(ids)
+    drawn = {int(name.rsplit("-", 1)[1]) for name in ids if "student" in name}
+    assert drawn == {i for i, row in enumerate(small.aggregate) if row["student_score"] is not None}
+    place = max(drawn)
+    page.locator(f'.card svg [id$="-result-{place}"]').first.dispatch_event("click", {"bubbles": True})
+    assert small.aggregate[place]["student"] in page.inner_text(".inside")
+    assert small.aggregate[place]["method"] in page.inner_text(".inside")
 
 
 @pytest.mark.parametrize("name", ["element", "script", "prototype", "attribute", "separators"])

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from weakstrong.cli.axes import _method_list
+from weakstrong.cli.axes import _list_of
 from weakstrong.errors import ConfigError, UnknownNameError
 from weakstrong.experiment import Experiment
 from weakstrong.methods import METHODS, parse_method
@@ -181,12 +181,12 @@ def test_uses_ground_truth_marks_oracles_only() -> None:
 def test_methods_on_the_command_line_are_cut_at_the_right_commas() -> None:
     """A comma separates methods and parameters alike."""
     text = "confidence:a_max=0.5,warmup=0.1,naive+ema:decay=0.9,bootstrapping:through=smollm2-135m:8,rounds=1,my.py:x=1"
-    assert _method_list([text]) == [
+    assert _list_of(METHODS, [text]) == [
         "confidence:a_max=0.5,warmup=0.1", "naive+ema:decay=0.9",
         "bootstrapping:through=smollm2-135m:8,rounds=1", "my.py:x=1",
     ]  # fmt: skip
     with pytest.raises(UnknownNameError, match="confidence"):
-        _method_list(["confidense"])
+        _list_of(METHODS, ["confidense"])
 
 
 SHARPEN = """

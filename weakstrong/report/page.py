@@ -67,7 +67,10 @@ def render_page(data: ReportData, figures: Sequence[FigureEntry] | None = None, 
     plain, lost = plain_data(data)
     aggregate, cells, across = plain["aggregate"], plain["cells"], plain["across"]
     if figures is None:
-        figures = figure_entries(figures_for(Given(aggregate, plain["models"], plain["analyses"])))
+        placed = [
+            row | {"place": i} for i, row in enumerate(aggregate)
+        ]  # a click on a point opens its result
+        figures = figure_entries(figures_for(Given(placed, plain["models"], plain["analyses"])))
     script = _joined("js")
     result_names, result_shared = columns(aggregate)
     cell_names, cell_shared = columns(cells)

@@ -21,12 +21,13 @@ from weakstrong.report.table import Row
 
 @dataclass(frozen=True)
 class Point:
-    """A value at ``x`` with its interval; None where undefined."""
+    """A value at ``x`` with its interval; None where undefined. ``place`` is its result's on a page, if any."""
 
     x: float
     value: float | None
     low: float | None = None
     high: float | None = None
+    place: int | None = None
 
 
 def measured(x: float, row: Row) -> Point:
@@ -36,7 +37,19 @@ def measured(x: float, row: Row) -> Point:
 
 def scored(x: float, row: Row, role: str) -> Point:
     """The score of ``role`` in an aggregate row at ``x``."""
-    return Point(x, row[f"{role}_score"], row[f"{role}_low"], row[f"{role}_high"])
+    return Point(x, row[f"{role}_score"], row[f"{role}_low"], row[f"{role}_high"], row.get("place"))
+
+
+def target(ax: Axes, x: float, y: float, gid: str, where: Transform) -> None:
+    """A wide, unseen marker to click at: the SVG has it as an element of the id ``gid``."""
+    unseen: dict[str, Any] = {
+        "color": GREY,
+        "alpha": 0,
+        "linestyle": "none",
+        "markeredgewidth": 0,
+        "clip_on": False,
+    }
+    ax.plot([x], [y], marker="o", markersize=MARK + 6, transform=where, gid=gid, zorder=6, **unseen)
 
 
 def shift(ax: Axes, index: int, count: int) -> Transform:
@@ -71,6 +84,16 @@ def series(
             label=label,
             zorder=4,
         )
+    for p in ordered:
+        if p.place is not None and p.value is not None:
+            # one result may stand in several panels
+            target(
+                ax,
+                p.x,
+                p.value,
+                f"{label.split()[0].lower()}-{ax.figure.axes.index(ax)}-result-{p.place}",
+                place,
+            )
     ends = [p for p in ordered if p.value is not None and p.low is not None and p.high is not None]
     if ends:
         lows, highs = [float(p.low or 0) for p in ends], [float(p.high or 0) for p in ends]

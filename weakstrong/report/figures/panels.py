@@ -178,7 +178,13 @@ def draw_pgr(ax: Axes, arms: Arms, scene: _Scene) -> None:
             looks = arm_look(scene.look(name), i)
             where = shift(ax, j * len(arms) + i, len(scene.supervisors) * len(arms))
             label = f"PGR of {name}{of_arm(arm)}"
-            series(ax, [Point(scene.x_of[row["student"]], *pgr_of(row)) for row in mine], looks, label, where)
+            series(
+                ax,
+                [Point(scene.x_of[row["student"]], *pgr_of(row), row.get("place")) for row in mine],
+                looks,
+                label,
+                where,
+            )
             lost = [row["student"] for row in mine if not has_pgr(row)]
             undefined(ax, [scene.x_of[student] for student in lost], looks, label, where)
             for student in lost:

@@ -59,6 +59,7 @@ def to_svg(figure: Figure, prefix: str = "") -> str:
 
 def _tag(tag: str, prefix: str) -> str:
     tag = tag.replace(INK, "currentColor")
+    tag = re.sub(r"(\.\d\d)\d+", r"\1", tag)  # a hundredth of a point is enough, and a third of the bytes
     if not prefix:
         return tag
     tag = re.sub(r'(\sid=")', rf"\g<1>{prefix}", tag)

@@ -9,7 +9,8 @@ const sortTable = (table, column, direction) => {
   const heads = [...table.tHead.rows[0].cells];
   const numeric = "numeric" in heads[column].dataset;
   const keyed = [...table.tBodies[0].rows].map((row) => {
-    const text = row.cells[column].dataset.sort;
+    const cell = row.cells[column];
+    const text = cell.dataset.sort ?? cell.textContent;
     return { row, empty: text === "", value: numeric ? Number(text) : text };
   });
   keyed.sort(byKey(direction === "ascending" ? 1 : -1, numeric));

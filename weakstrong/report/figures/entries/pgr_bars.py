@@ -7,7 +7,16 @@ from typing import ClassVar
 
 from matplotlib.figure import Figure
 
-from weakstrong.report.figures.drawing import categories, dot, key, legend, levels, pgr_limits, settled
+from weakstrong.report.figures.drawing import (
+    categories,
+    dot,
+    key,
+    legend,
+    levels,
+    pgr_limits,
+    settled,
+    target,
+)
 from weakstrong.report.figures.entries.base import FIGURES, PaperFigure
 from weakstrong.report.figures.panels import pgr_of
 from weakstrong.report.figures.rows import (
@@ -21,7 +30,7 @@ from weakstrong.report.figures.rows import (
     unique,
 )
 from weakstrong.report.figures.style import DOUBLE, LINES, look, styled
-from weakstrong.report.table import Row, format_pgr
+from weakstrong.report.table import Row, format_pgr, has_pgr
 
 
 @FIGURES.register
@@ -61,6 +70,8 @@ class PgrBars(PaperFigure):
                 if row.get("uses_ground_truth"):
                     looks = looks | {"hollow": True, "line": LINES[2]}
                 dot(ax, y, pgr_of(row), looks, arm)
+                if "place" in row and has_pgr(row):
+                    target(ax, row["pgr"], y, f"bar-result-{row['place']}", ax.transData)
                 ax.text(1.02, y, format_pgr(row), transform=ax.get_yaxis_transform(), va="center", fontsize=7)
             levels(ax, vertical=True)
             ax.set_xlim(*pgr_limits([pgr_of(row) for row in rows]))
