@@ -19,8 +19,10 @@ from hypothesis import strategies as st
 from pydantic import SerializeAsAny
 
 import weakstrong
-from weakstrong.analyses import Analysis
+from weakstrong.analyses import ANALYSES, Analysis
 from weakstrong.data import Split
+from weakstrong.derived._errors import ErrorRule
+from weakstrong.derived.base import DERIVED, Rule
 from weakstrong.errors import ConfigError
 from weakstrong.experiment import Cell, Experiment
 from weakstrong.graph import Graph
@@ -32,6 +34,7 @@ from weakstrong.spec import Spec, canonical
 from weakstrong.tasks import TASKS, parse_task
 from weakstrong.training.spec import Finetune, Probe
 
+ABSTRACT = (Method, Analysis, Rule, ErrorRule)
 PACKAGE = Path(weakstrong.__file__).parent
 GOLDEN = Path(__file__).parent / "golden" / "keys.json"
 
@@ -60,7 +63,7 @@ def fixed_cell() -> Cell:
 
 def all_specs() -> list[type[Spec]]:
     """Every concrete spec of the package."""
-    for registry in (TASKS, METHODS):
+    for registry in (TASKS, METHODS, ANALYSES, DERIVED):
         for name in registry.names():
             registry.get(name)
     for path in PACKAGE.rglob("*.py"):
@@ -73,7 +76,7 @@ def all_specs() -> list[type[Spec]]:
                 yield child
                 yield from below(child)
 
-    concrete = (cls for cls in below(Spec) if "kind" in cls.model_fields and cls not in (Method, Analysis))
+    concrete = (cls for cls in below(Spec) if "kind" in cls.model_fields and cls not in ABSTRACT)
     return sorted(set(concrete), key=lambda cls: f"{cls.__module__}.{cls.__name__}")
 
 

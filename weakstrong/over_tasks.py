@@ -46,10 +46,15 @@ def over_tasks(aggregate: Sequence[Mapping[str, Any]], level: float = 0.95) -> l
             "uses_ground_truth": any(r["uses_ground_truth"] for r in by_task.values()),
         }
         rows.append(one | _against_naive(key, by_task, groups))
-    compared = [r for r in rows if r["wilcoxon_p"] is not None]
-    for row, p in zip(compared, holm([r["wilcoxon_p"] for r in compared]).tolist(), strict=True):
-        row["wilcoxon_p_holm"] = p
+    adjust(rows, "wilcoxon_p")
     return rows
+
+
+def adjust(rows: Sequence[dict[str, Any]], name: str) -> None:
+    """Write Holm's adjustment of the p-values ``name`` over all rows that have one as ``{name}_holm``."""
+    compared = [row for row in rows if row[name] is not None]
+    for row, p in zip(compared, holm([row[name] for row in compared]).tolist(), strict=True):
+        row[f"{name}_holm"] = p
 
 
 def _against_naive(

@@ -25,7 +25,7 @@ from weakstrong.ledger import Ledger, rows_name
 from weakstrong.methods.base import Arm
 from weakstrong.models.base import ModelSpec, card
 from weakstrong.notes import failures
-from weakstrong.over_tasks import over_tasks
+from weakstrong.over_tasks import adjust, over_tasks
 from weakstrong.prompting import prompting
 from weakstrong.remembered import remembered
 from weakstrong.selection import Setting, best
@@ -140,7 +140,11 @@ class Results:
         by_key = dict(zip(groups, rows, strict=True))
         for key, row in by_key.items():
             self._compare(key, row, groups)
-        self._adjust(rows)
+        families: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        for row in rows:
+            families.setdefault((row["task"], row["regime"]), []).append(row)
+        for family in families.values():
+            adjust(family, "p_vs_naive")
         return rows
 
     @cached_property
@@ -209,16 +213,6 @@ class Results:
             self._matrix([other[s] for s in seeds], "student"),
         )
         row |= {"p_vs_naive": test.p, "gain_vs_naive": test.difference}
-
-    @staticmethod
-    def _adjust(rows: list[dict[str, Any]]) -> None:
-        families: dict[tuple[str, str], list[dict[str, Any]]] = {}
-        for row in rows:
-            if row["p_vs_naive"] is not None:
-                families.setdefault((row["task"], row["regime"]), []).append(row)
-        for family in families.values():
-            for row, p in zip(family, stats.holm([r["p_vs_naive"] for r in family]).tolist(), strict=True):
-                row["p_vs_naive_holm"] = p
 
     @cached_property
     def controls(self) -> list[dict[str, Any]]:

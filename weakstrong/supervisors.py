@@ -18,9 +18,10 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator, model_validator
 
-from weakstrong.derived.base import DERIVED, Rule, parameters_in, parse_rule
+from weakstrong.derived.base import DERIVED, Rule, parse_rule
 from weakstrong.errors import ConfigError
 from weakstrong.models.base import MODELS, ModelSpec, parse_model
+from weakstrong.parameters import parameters_in
 from weakstrong.registry import unknown
 from weakstrong.spec import Spec
 from weakstrong.tasks.file import FileTask, content_digest
@@ -238,7 +239,7 @@ def _derived(text: str) -> Supervisor:
     words, _, after = rest.partition(":")
     has_parameters = re.match("[a-z_]+=", words) is not None
     of = after if has_parameters else rest
-    values = parameters_in(words, f"supervisor {text!r}") if has_parameters else {}
+    values = parameters_in(words, f"supervisor {text!r}", "share=0.5") if has_parameters else {}
     if not of:
         raise ConfigError(f"supervisor {text!r}: of which supervisor? Write {head}:minilm-l6, say")
     if head == FIRST:

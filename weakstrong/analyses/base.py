@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from weakstrong.errors import ConfigError
+from weakstrong.parameters import parameters_in
 from weakstrong.registry import Registry
 from weakstrong.spec import Spec
 
@@ -62,7 +63,7 @@ class Analysis(Spec):
 
     def measure(self, runs: Runs) -> list[dict[str, Any]]:
         """Rows about all seeds of one (task, supervisor, student, method, regime), each made by `measured`."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} is abstract: an analysis says what it measures")
 
 
 def _shown(value: Any) -> str:
@@ -96,13 +97,7 @@ def parse_analysis(value: object) -> Analysis:
         return value
     if isinstance(value, str):
         kind, _, rest = value.partition(":")
-        named: dict[str, object] = {"kind": kind}
-        for part in filter(None, rest.split(",")):
-            name, equals, given = (word.strip() for word in part.partition("="))
-            if not equals:
-                raise ConfigError(f"analysis {value!r}: {part!r} is not parameter=value")
-            named[name] = given
-        value = named
+        value = {"kind": kind} | parameters_in(rest, f"analysis {value!r}", "calibration:bins=10")
     if not isinstance(value, dict) or "kind" not in value:
         raise ConfigError(f"an analysis is a name or a mapping with 'kind', found {value!r}")
     return ANALYSES.get(str(value["kind"])).parse(value, f"analysis {value['kind']}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import warnings
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from weakstrong.cli.failure import fail
 from weakstrong.cli.options import (
     AddressOption,
     AnalysisOption,
@@ -377,15 +377,6 @@ app.add_typer(tasks_app, name="tasks")
 app.add_typer(store_app, name="store")
 app.command()(train)
 app.command()(predict)
-
-
-def fail(error: WeakStrongError, as_json: bool) -> int:
-    """Print an error for a person, or as JSON, and return the exit code."""
-    if as_json:
-        print(json.dumps({"error": type(error).__name__, "message": str(error)}, ensure_ascii=False))
-    else:
-        print(f"error: {visible(str(error))}", file=sys.stderr)
-    return 1
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from weakstrong.errors import ConfigError
+from weakstrong.parameters import parameters_in
 from weakstrong.registry import Registry
 from weakstrong.spec import Spec
 
@@ -82,25 +83,7 @@ def parse_rule(value: object) -> Rule:
         return value
     if isinstance(value, str):
         kind, _, rest = value.partition(":")
-        value = {"kind": kind} | parameters_in(rest, f"rule {value!r}")
+        value = {"kind": kind} | parameters_in(rest, f"rule {value!r}", "share=0.5")
     if not isinstance(value, dict) or "kind" not in value:
         raise ConfigError(f"a rule is a name or a mapping with 'kind', found {value!r}")
     return DERIVED.get(str(value["kind"])).parse(value, f"rule {value['kind']}")
-
-
-def parameters_in(text: str, where: str) -> dict[str, object]:
-    """``parameter=value`` pairs separated by commas.
-
-    >>> parameters_in("share=0.5", "rule")
-    {'share': '0.5'}
-
-    Raises:
-        ConfigError: for a word without an equals sign.
-    """
-    found: dict[str, object] = {}
-    for part in filter(None, text.split(",")):
-        name, equals, value = (word.strip() for word in part.partition("="))
-        if not equals:
-            raise ConfigError(f"{where}: {part!r} is not parameter=value, e.g. share=0.5")
-        found[name] = value
-    return found

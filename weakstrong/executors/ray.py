@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from weakstrong import team
 from weakstrong.errors import ConfigError
-from weakstrong.executors import ray_team
+from weakstrong.executors import _ray_team
 from weakstrong.executors.base import EXECUTORS, Finished, Progress, finished, refuse_options, whole_number
 from weakstrong.notes import note_failure, words_of
 from weakstrong.stopping import SIGNALS, StopFlag
@@ -61,7 +61,7 @@ class Ray:
         if self._owns:
             _connect(self.ray, address)
         self._task = self.ray.remote(_build)
-        self._desk = self.ray.remote(num_cpus=0)(ray_team.Desk)
+        self._desk = self.ray.remote(num_cpus=0)(_ray_team.Desk)
         self._running: dict[Any, _Running] = {}
         self._teams: dict[Future[str], _Running] = {}
         self._threads = _threads()
@@ -86,7 +86,7 @@ class Ray:
         """
         # A node without cores, as a cluster's head may be, takes no work.
         each = {"CPU": LEAST_CPU, "GPU": need.gpus / need.processes, "memory": need.memory / need.processes}
-        if ray_team.fitting(each, self.nodes) < need.processes:
+        if _ray_team.fitting(each, self.nodes) < need.processes:
             self._look()
         for name, unit in (("GPU", "GPUs"), ("memory", "bytes of memory")):
             largest = max((node.get(name, 0.0) for node in self.nodes), default=0.0)
@@ -95,7 +95,7 @@ class Ray:
                     f"a process of a step needs {each[name]:,.0f} {unit}, the largest node of the Ray cluster has {largest:,.0f}; "
                     "add a larger node, or take a smaller model or batch"
                 )
-        room = ray_team.fitting(each, self.nodes)
+        room = _ray_team.fitting(each, self.nodes)
         if room < need.processes:
             raise ConfigError(
                 f"a step is for {need.processes} processes with {each['GPU']:.0f} GPUs and {each['memory']:,.0f} bytes of memory "
@@ -119,10 +119,10 @@ class Ray:
             "memory": need.memory // processes,
         }
         if team.wanted(work):
-            while 0 < ray_team.fitting(each, self.nodes) < processes and each["CPU"] > LEAST_CPU:
+            while 0 < _ray_team.fitting(each, self.nodes) < processes and each["CPU"] > LEAST_CPU:
                 each["CPU"] /= 2  # cores are shared rather than waited for
             running = _Running(work, store, each["CPU"] * processes, self._desk.remote())
-            future = self._threads.submit(ray_team.train, work.to_json(), processes, each, running.desk)
+            future = self._threads.submit(_ray_team.train, work.to_json(), processes, each, running.desk)
             self._teams[future] = running
             return
         task = self._task.options(
@@ -172,7 +172,7 @@ class Ray:
         """See `Executor`; what does not save its state within two minutes is killed."""
         deadline = time.monotonic() + GRACE_SECONDS
         for running in self._teams.values():
-            running.desk.ask.remote(ray_team.END if now else ray_team.SAVE)
+            running.desk.ask.remote(_ray_team.END if now else _ray_team.SAVE)
         for reference in self._running:
             self.ray.cancel(reference, force=now)
         if self._running and not now:
@@ -184,7 +184,7 @@ class Ray:
         if self._teams and not now:
             _, late = wait_for_futures(self._teams, max(0.0, deadline - time.monotonic()))
             for future in late:
-                self._teams[future].desk.ask.remote(ray_team.END)
+                self._teams[future].desk.ask.remote(_ray_team.END)
         self._running.clear()
         self._teams.clear()
         self._threads.shutdown(wait=False, cancel_futures=True)

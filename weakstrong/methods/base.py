@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from weakstrong.errors import ConfigError
+from weakstrong.parameters import parameters_in
 from weakstrong.registry import Registry
 from weakstrong.spec import Spec
 from weakstrong.training.spec import Finetune, Hint, Perturb, Probe, Prompt, Start
@@ -187,14 +188,4 @@ def parse_method(value: object) -> Method:
 
 def _parameters(text: str) -> dict[str, object]:
     kind, _, rest = text.partition(":")
-    values: dict[str, object] = {"kind": kind}
-    for part in filter(None, rest.split(",")):
-        name, equals, found = (word.strip() for word in part.partition("="))
-        if not equals:
-            raise ConfigError(f"method {text!r}: {part!r} is not parameter=value, e.g. confidence:a_max=0.5")
-        if name in values:
-            before = values[name]
-            values[name] = [*(before if isinstance(before, list) else [before]), found]
-        else:
-            values[name] = found
-    return values
+    return {"kind": kind} | parameters_in(rest, f"method {text!r}", "confidence:a_max=0.5")
