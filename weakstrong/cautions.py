@@ -22,7 +22,12 @@ def cautions(results: Results) -> list[str]:
     if any(r["n_seeds"] < stats.SEEDS_WANTED for r in results.aggregate):
         fewest = min(r["n_seeds"] for r in results.aggregate)
         out.append(f"Only {fewest} seed(s) in places; {stats.SEEDS_WANTED} or more are wanted for a result.")
-    return [*out, *_of_rows(results), *_of_choices(results)]
+    return [*out, *beyond_cells(results)]
+
+
+def beyond_cells(results: Results) -> list[str]:
+    """Those that the cells themselves do not show."""
+    return [*_of_rows(results), *_of_choices(results)]
 
 
 def _of_rows(results: Results) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from weakstrong.cautions import beyond_cells
 from weakstrong.explorer import explored
 from weakstrong.report.page import ReportData, render_page
 
@@ -24,7 +25,9 @@ def page_of(results: Results, title: str | None = None, live: str = "") -> str:
         specs=results.specs(),
         provenance=results.provenance(),
         experiment=results.experiments[0].to_dict() if len(results.experiments) == 1 else {},
-        warnings=results.warnings(),
+        warnings=beyond_cells(
+            results
+        ),  # the page sees for itself which cells lack, and how many seeds there are
         findings=results.findings(),
         explorer=explored(results.store, [members for _, members in groups], [names for names, _ in groups]),
         analyses=results.analyses,

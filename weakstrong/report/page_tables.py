@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from weakstrong.report.page_data import NAMES, ROLES
+from weakstrong.report.page_words import in_short
 from weakstrong.report.table import (
     MISSING,
     Row,
@@ -83,7 +84,7 @@ def result_row(row: Row, names: Sequence[str]) -> list[Shown]:
     if has_pgr(row):
         pgr = _number(row["pgr"], 2, format_interval(row["pgr_low"], row["pgr_high"]))
     else:
-        pgr = Shown("undefined", str(row["pgr_reason"]), None, numeric=True)
+        pgr = Shown("undefined", in_short(row["pgr_reason"]), None, numeric=True)
     tests = [Shown(format_p(p), "", p, numeric=True) for p in (row["p_vs_naive"], row["p_vs_naive_holm"])]
     return [*_words(row, names), pgr, *scores, *tests]
 

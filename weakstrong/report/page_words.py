@@ -30,7 +30,7 @@ def headline(rows: Sequence[Row], with_task: bool = True, with_regime: bool = Fa
         if row.get("uses_ground_truth"):
             continue  # an oracle is no method
         if not has_pgr(row):
-            undefined.setdefault(str(row["pgr_reason"]), []).append(str(row["method"]))
+            undefined.setdefault(in_short(row["pgr_reason"]), []).append(str(row["method"]))
             continue
         aside = ", worse than the supervisor" if pgr < 0 else ", above the ceiling" if pgr > 1 else ""
         gap = "" if parts else " of the gap between supervisor and ceiling"  # explained once
@@ -47,6 +47,15 @@ def headline(rows: Sequence[Row], with_task: bool = True, with_regime: bool = Fa
     student = f"{first['student']} ({first['regime']})" if with_regime else first["student"]
     sentence = f"{where} supervisor {first['supervisor']} and student {student}, {'; '.join(parts)}."
     return sentence, " · ".join(facts)
+
+
+def in_short(reason: object) -> str:
+    """Why a PGR is undefined without the numbers, which stand beside it.
+
+    >>> in_short("the ceiling is below the supervisor: ceiling 0.7, supervisor 0.8; did it train?")
+    'the ceiling is below the supervisor'
+    """
+    return str(reason).partition(":")[0]
 
 
 def headline_over_tasks(across: Sequence[Row], with_regime: bool = False) -> tuple[str, str]:
@@ -113,9 +122,9 @@ def notes(aggregate: Sequence[Row], cells: Sequence[Row], lost: Sequence[str]) -
 
 
 def pairs(aggregate: Sequence[Row]) -> list[list[Row]]:
-    """The rows of each (task, supervisor, student, regime), in listed order."""
+    """The rows of each (task, supervisor, student, regime) and recipe, in listed order."""
     found: dict[tuple[str, ...], list[Row]] = {}
     for row in aggregate:
-        key = (row["task"], row["supervisor"], row["student"], row["regime"])
+        key = (row["task"], row["supervisor"], row["student"], row["regime"], str(row.get("recipe", "")))
         found.setdefault(key, []).append(row)
     return list(found.values())
