@@ -55,7 +55,7 @@ def in_short(reason: object) -> str:
     >>> in_short("the ceiling is below the supervisor: ceiling 0.7, supervisor 0.8; did it train?")
     'the ceiling is below the supervisor'
     """
-    return str(reason).partition(":")[0]
+    return str(reason).partition(": ceiling ")[0]
 
 
 def headline_over_tasks(across: Sequence[Row], with_regime: bool = False) -> tuple[str, str]:
