@@ -20,6 +20,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+# Beside another worker of pytest-xdist a second thread of torch waits more than it works. Before anything imports torch.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 FAMILIES = ("llama", "gpt2", "gpt_neox", "gemma3_text", "bert", "modernbert")
 # Id 0 is an ordinary word and the pad token is not 0, so that "length by input_ids != 0" gives wrong numbers.
 WORDS = ("zero", "0", "1", "2", "<pad>", "<unk>", "<eos>", *(f"w{i}" for i in range(53)))

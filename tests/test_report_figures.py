@@ -213,6 +213,15 @@ def test_svg_is_the_same_each_time_and_holds_text(make: Any) -> None:
     assert set(re.findall(r'(?:url\(|href=")#([^")]+)', first)) <= ids  # no reference lost its target
 
 
+@pytest.mark.parametrize("make", [fig3, fig5, curves, pgr_bars])
+def test_models_in_deep_folders_leave_room_for_the_drawing(make: Any) -> None:
+    """Models in folders are named by their paths: a panel shrank to nothing, with a warning (an error here)."""
+    deep = "/home/somebody/" + "projects/of/this/year/" * 4
+    rows = [row | {arm: deep + row[arm] for arm in ("supervisor", "student")} for row in ROWS]
+    figure = make(Given(rows, {deep + name: facts for name, facts in MODELS.items()}), "t")
+    assert all(ax.get_position().width > 0.2 and ax.get_position().height > 0.08 for ax in figure.axes)
+
+
 def test_names_with_markup_stay_text_in_the_figure() -> None:
     """``$`` started mathematics (an error for a lone brace), ``<`` an element."""
     rows = [row | {"method": "a$_{$b", "supervisor": "<g onload=x>"} for row in ROWS[:1]]

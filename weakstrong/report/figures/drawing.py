@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,6 +18,9 @@ from matplotlib.transforms import ScaledTranslation, Transform
 
 from weakstrong.report.figures.style import GREY, INK, MARK, THIN, WIDE, Look, line_style
 from weakstrong.report.table import Row
+
+LONGEST = 32
+"""Characters of a word that are shown."""
 
 
 @dataclass(frozen=True)
@@ -210,7 +214,9 @@ def compute_axis(
             if share - previous > 0.055:
                 place = top.get_xaxis_transform()
                 style: dict[str, Any] = {"rotation": 30, "rotation_mode": "anchor", "fontsize": 6.5}
-                top.text(x, 1.03, model, transform=place, ha="left", va="bottom", color=GREY, **style)
+                top.text(
+                    x, 1.03, shortened(model), transform=place, ha="left", va="bottom", color=GREY, **style
+                )
                 previous = share
 
 
@@ -228,9 +234,18 @@ def grid(
     return list(axes.flat)[:count], lowest, [i % columns == 0 for i in range(count)]
 
 
+def shortened(words: str) -> str:
+    """``words``, of each that is too long for a figure only the end: models in folders are named by their paths.
+
+    >>> shortened("student of /home/somebody/projects/models/llama-small")
+    'student of …ody/projects/models/llama-small'
+    """
+    return re.sub(rf"\S{{{LONGEST + 1},}}", lambda word: "…" + word[0][1 - LONGEST :], words)
+
+
 def names_height(names: Iterable[str]) -> float:
     """Points that the slanted names of models take above a panel."""
-    return 6 + 0.5 * 3.9 * max(len(name) for name in names)
+    return 6 + 0.5 * 3.9 * max(len(shortened(name)) for name in names)
 
 
 def _share(x: float, low: float, high: float, log: bool) -> float:
@@ -273,7 +288,7 @@ def categories(ax: Axes, names: Sequence[str], places: Sequence[float] | None = 
     """Names along the y axis, top to bottom."""
     found = list(range(len(names))) if places is None else list(places)
     ax.yaxis.set_major_locator(FixedLocator(found))
-    ax.yaxis.set_major_formatter(FixedFormatter(list(names)))
+    ax.yaxis.set_major_formatter(FixedFormatter([shortened(name) for name in names]))
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
 
@@ -287,7 +302,7 @@ def key(looks: Look, label: str, line: bool = True) -> Line2D:
         color=looks.hue,
         linestyle=looks.line if line else "none",
         linewidth=WIDE,
-        label=label,
+        label=shortened(label),
         **style,
     )
 
