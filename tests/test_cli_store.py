@@ -158,6 +158,14 @@ def test_an_export_shows_the_same_results_elsewhere(here: Path, w2s: Run, full: 
         )
 
 
+def test_an_export_of_what_never_ran_is_refused(here: Path, w2s: Run) -> None:
+    """An empty file for a colleague, and exit 0."""
+    recipe = Path(__file__).parent.parent / "recipes" / "controls.yaml"
+    with pytest.raises(StoreError, match=r"holds nothing of .*controls.yaml yet; run it with w2s run"):
+        w2s("store", "export", str(recipe), "-o", "r.tar", "--store", "s")
+    assert not os.path.exists("r.tar")
+
+
 def test_a_bundle_names_no_user_and_no_machine(here: Path, w2s: Run) -> None:
     """A file to be published that tells who made it, where and when it was packed."""
     w2s("store", "export", "-o", "r.tar", "--store", "s")

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from weakstrong.data import IntArray, Part, positions
-from weakstrong.stats import Interval
+from weakstrong.stats import wilson
 from weakstrong.twins import near_duplicates, words_of
 
 __all__ = ["Finding", "Level", "check_split", "near_duplicates", "render"]
@@ -302,7 +302,7 @@ def _scored(
         return Finding(
             f"{name} alone", Level.INFO, "not scored: no test row has one seen in weak_train", numbers
         )
-    score = _wilson(int((said_T == label_T)[covered_T].sum()), rows)
+    score = wilson(int((said_T == label_T)[covered_T].sum()), rows)
     numbers |= {"accuracy": score.value, "low": score.low, "high": score.high}
     of = "" if rows == len(said_T) else f" on the {numbers['covered']:.1%} of test rows it covers"
     leaks = score.low > chance + (WORD_MARGIN if name.endswith("word") else MARGIN)
@@ -317,13 +317,6 @@ def _scored(
         numbers,
         tuple(f"{_short(str(key))}: right on {right[key]} of {met[key]} test rows" for key in most),
     )
-
-
-def _wilson(right: int, rows: int) -> Interval:
-    from scipy.stats import binomtest
-
-    interval = binomtest(right, rows).proportion_ci(method="wilson")
-    return Interval(right / rows, float(interval.low), float(interval.high))
 
 
 # --- words for the terminal

@@ -22,18 +22,11 @@ LOST = (
     *("FSTimeoutError", "gaierror", "ConnectError", "ServerDisconnectedError", "ClientPayloadError"),
 )
 """Classes of errors of botocore, aiohttp, requests and the standard library that mean: nobody answers."""
-NO_LOGIN = (
-    "NoCredentialsError",
-    "PartialCredentialsError",
-    "CredentialRetrievalError",
-    "TokenRetrievalError",
-)
-NO_LOGIN_MORE = (
-    "SSOTokenLoadError",
-    "UnauthorizedSSOTokenError",
-    "ProfileNotFound",
-    "DefaultCredentialsError",
-)
+NO_LOGIN = {
+    *("NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "TokenRetrievalError"),
+    *("SSOTokenLoadError", "UnauthorizedSSOTokenError", "ProfileNotFound", "DefaultCredentialsError"),
+}
+"""Classes of errors of botocore and google-auth that mean: no credentials were found."""
 
 
 def error_code(error: BaseException) -> str:
@@ -133,7 +126,7 @@ class Place:
             )
         kinds = {kind.__name__ for kind in type(error).__mro__}
         said = without_secrets(str(error)) or type(error).__name__
-        if kinds & {*NO_LOGIN, *NO_LOGIN_MORE}:
+        if kinds & NO_LOGIN:
             return StoreError(
                 f"no credentials for the store {self.url} ({said}); set those of its library, "
                 "e.g. AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or AWS_PROFILE, and run again"

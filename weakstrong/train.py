@@ -18,7 +18,7 @@ from weakstrong.graph import Graph
 from weakstrong.methods.base import Method, parse_method
 from weakstrong.models.base import ModelSpec, card, parse_model
 from weakstrong.schedule import Listener, run_steps
-from weakstrong.stats import Interval
+from weakstrong.stats import Interval, wilson
 from weakstrong.steps import TrainSplit
 from weakstrong.store import Step, Store
 from weakstrong.supervisors import FileLabels
@@ -202,7 +202,8 @@ def _export(
         truth = steps.truth(loaded, split, (Part.TEST,))
         scored = [steps.score(p, truth) for p in (fit, weak)]
         run_steps(scored, store, runtime, listener)
-        scores = [_wilson(store.record(s)["summary"]) for s in scored]
+        summaries = [store.record(s)["summary"] for s in scored]
+        scores = [wilson(round(s["accuracy"] * s["rows"]), s["rows"]) for s in summaries]
     result = TrainedStudent(target, classes, agreement, scores[0], scores[1], rows)
     building = target.with_name(f".{target.name}-{uuid4().hex[:8]}")
     try:
@@ -220,14 +221,6 @@ def _export(
     finally:
         shutil.rmtree(building, ignore_errors=True)
     return result
-
-
-def _wilson(summary: dict[str, Any]) -> Interval:
-    from scipy.stats import binomtest
-
-    right, rows = round(summary["accuracy"] * summary["rows"]), summary["rows"]
-    interval = binomtest(right, rows).proportion_ci(method="wilson")
-    return Interval(right / rows, float(interval.low), float(interval.high))
 
 
 def _save_probe(

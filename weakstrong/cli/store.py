@@ -261,13 +261,14 @@ def export_results(
     steps = _steps(list(chosen.values()))
     wanted = closure(steps) if full else steps
     there = {name: opened.keys(name) for name in {step.name for step in wanted}}
-    carried = write_bundle(
-        opened,
-        checked_target(out),
-        {key: one.to_dict() for key, one in chosen.items()},
-        [(step.name, step.key) for step in wanted if step.key in there[step.name]],
-        dry_run,
-    )
+    stored = [(step.name, step.key) for step in wanted if step.key in there[step.name]]
+    if not stored:
+        raise StoreError(
+            f"the store {opened.url} holds nothing of {experiment or 'its experiments'} yet; "
+            f"run it with w2s run {'' if experiment is None else f'{experiment} '}--store {opened.url}"
+        )
+    described = {key: one.to_dict() for key, one in chosen.items()}
+    carried = write_bundle(opened, checked_target(out), described, stored, dry_run)
     _tell(carried, opened, out, dry_run, as_json, "would be written to" if dry_run else "written to")
 
 
